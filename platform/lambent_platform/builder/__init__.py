@@ -1,0 +1,1 @@
+"""Slow and blocking work as RQ jobs: runtime images and dependency installs."""

@@ -1,0 +1,83 @@
+"""The messages of the invocation path.
+
+An inbox item is `environment id \\n header \\n payload`: the script that places a call writes the environment in
+front of the bytes that the gateway made, and never looks into them. The header is one line of JSON; the payload is
+the caller's own bytes, so nothing is parsed or copied twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+Kind = Literal["sync", "event"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """One invocation on its way to an environment."""
+
+    id: str
+    """The request id, a UUID."""
+    target: str
+    kind: Kind = "sync"
+    gateway: str = ""
+    """Whose reply box the answer goes to (`sync` only)."""
+    qualified_arn: str
+    """The ARN that the caller named, with its qualifier: `context.invoked_function_arn`."""
+    payload: bytes
+    log_tail: bool = False
+    client_context: str = ""
+    """The decoded JSON of `X-Amz-Client-Context`."""
+    trace_id: str = ""
+    attempt: int = 1
+    """1 for the first run of an event."""
+
+    def encode(self) -> bytes:
+        """Header line and payload."""
+        header = orjson.dumps(
+            [self.id, self.target, self.kind, self.gateway, self.qualified_arn, self.log_tail,
+             self.client_context, self.trace_id]
+        )  # fmt: skip
+        return header + b"\n" + self.payload
+
+    @classmethod
+    def decode(cls, data: bytes, *, attempt: int = 1) -> Invocation:
+        """Undo `encode`."""
+        line, _, payload = data.partition(b"\n")
+        ident, target, kind, gateway, arn, tail, client_context, trace = orjson.loads(line)
+        return cls(
+            id=ident, target=target, kind=kind, gateway=gateway, qualified_arn=arn, payload=payload,
+            log_tail=tail, client_context=client_context, trace_id=trace, attempt=attempt,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The end of one synchronous invocation, as its gateway reads it from its reply box."""
+
+    id: str
+    payload: bytes
+    function_error: str = ""
+    """`Unhandled` where the handler, its init or its process failed; the payload is then Lambda's error object."""
+    executed_version: str = ""
+    log_tail: str = ""
+    """Base64 of the last 4 KB of log, where it was asked for."""
+    failure: str = ""
+    """Set where the platform, not the function, failed: an error code of Lambda's API; the payload is a message."""
+
+    def encode(self) -> bytes:
+        """Header line and payload."""
+        header = orjson.dumps([self.id, self.function_error, self.executed_version, self.log_tail, self.failure])
+        return header + b"\n" + self.payload
+
+    @classmethod
+    def decode(cls, data: bytes) -> Reply:
+        """Undo `encode`."""
+        line, _, payload = data.partition(b"\n")
+        ident, error, version, tail, failure = orjson.loads(line)
+        return cls(
+            id=ident, payload=payload, function_error=error, executed_version=version, log_tail=tail, failure=failure
+        )

@@ -1,0 +1,1 @@
+"""Decisions and state machines. Pure: a snapshot in, a decision out."""

@@ -1,0 +1,1 @@
+"""All HTTP: the AWS APIs, function URLs, health, metrics."""

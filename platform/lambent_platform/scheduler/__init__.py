@@ -1,0 +1,1 @@
+"""Loops that read state, ask `core`, and commit: capacity, retries, leases, preparation."""

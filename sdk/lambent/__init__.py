@@ -1,0 +1,1 @@
+"""Lambent for people: the client and the `lambent` command."""

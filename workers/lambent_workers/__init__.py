@@ -1,0 +1,1 @@
+"""The worker: owns the execution environments of one machine."""

@@ -1,0 +1,1 @@
+"""Sandbox drivers: one port, two real implementations, one conformance suite."""
