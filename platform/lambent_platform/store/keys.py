@@ -1,0 +1,44 @@
+"""The name of every key, in one place.
+
+Keys live in a fixed number of partitions; a partition's tag (`{p0}`) keeps all keys that one script touches on one
+node of a Redis Cluster. A function hashes to a partition with everything that belongs to it. Names start with the
+version of the schema. `ident` is `account:region:name`, `target` one deployed state of one version.
+
+    functions   fn:<ident> HASH · fns ZSET of idents · preparing SET of idents · urls HASH url id → ident|qualifier
+                reserved HASH ident → reserved concurrency, `*` → their sum
+    slots       idle:<target> ZSET worker/environment → when it was last used
+    waiting     wait:<target> ZSET call id → order · waitmsg:<target> HASH call id → call
+    events      ev:<id> HASH · evq:<target> LIST of ids · delayed ZSET id → due · outbox HASH · dead:<ident> LIST
+    counts      running HASH ident → calls now, `*` → those without reserved concurrency · meter:<ident> HASH
+    demand      demand SET of targets that wait · wake LIST the scheduler sleeps on
+    workers     workers HASH · beats ZSET · inbox:<worker> LIST · held:<worker> HASH call id → lease · envs:<worker> HASH
+    gateways    gateways HASH · replies:<gateway> LIST
+    roles       leader STRING · metrics HASH role → snapshot
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+SCHEMA: Final = "l1"
+
+
+class Keys:
+    """Names keys for a number of partitions, which never changes during the life of a data set."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.prefixes = tuple(f"{SCHEMA}:{{p{n}}}:" for n in range(partitions))
+
+    def prefix(self, ident: str) -> str:
+        """The prefix of the partition that holds a function (`account:region:name`)."""
+        return self.prefixes[zlib.crc32(ident.encode()) % len(self.prefixes)]
+
+    @property
+    def home(self) -> str:
+        """The partition for what belongs to no function."""
+        return self.prefixes[0]
+
+    def function(self, ident: str) -> str:
+        """The hash of one function."""
+        return f"{self.prefix(ident)}fn:{ident}"
