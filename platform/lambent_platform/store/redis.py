@@ -5,7 +5,6 @@ Every exception of the client library becomes `StoreUnavailable` here and nowher
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -28,7 +27,7 @@ def translated() -> Iterator[None]:
     """Turn the client's exceptions into `StoreUnavailable`."""
     try:
         yield
-    except (redis.exceptions.RedisError, OSError, asyncio.TimeoutError) as error:
+    except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
         raise StoreUnavailable(f"Redis: {error or type(error).__name__}") from error
 
 
@@ -39,7 +38,8 @@ class RedisStore:
         self.client: Any = client
         """Typed as Any: the library's own annotations mix its blocking and asynchronous results."""
         self.keys = keys
-        self._sources = {path.stem: path.read_text() for path in sorted(_LUA.glob("*.lua"))}
+        prelude = (_LUA / "prelude.lua").read_text()
+        self._sources = {path.stem: prelude + path.read_text() for path in sorted(_LUA.glob("*.lua"))}
         self._shas: dict[str, str] = {}
 
     async def run(self, script: str, prefix: str, args: Sequence[Any]) -> Any:
