@@ -1,10 +1,10 @@
-"""What an asynchronous event carries besides its payload."""
+"""What an asynchronous event carries besides its payload, and what becomes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from lambent_platform.contracts.limits import ASYNC_MAX_AGE_S_DEFAULT, ASYNC_RETRIES_DEFAULT
 
@@ -33,3 +33,13 @@ class EventMeta:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Undo `to_dict`."""
         return cls(**data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What becomes of an event after an attempt; made by `core.retries`."""
+
+    action: Literal["done", "retry", "dead"]
+    due_ms: int = 0
+    delivery: dict[str, Any] | None = None
+    """What a destination is sent: `{destination, envelope}`."""

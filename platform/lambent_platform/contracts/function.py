@@ -66,6 +66,10 @@ class FunctionVersion:
     """Lambda's own RevisionId (a UUID), new with every write, also of what environments do not see."""
     passthrough: Mapping[str, Any] = field(default_factory=dict)
     """Fields of Lambda's FunctionConfiguration that are kept and shown but change nothing here."""
+    published_as: str = ""
+    """Fingerprint of what was published, by which `PublishVersion` sees that nothing changed since."""
+    previous: Mapping[str, Any] = field(default_factory=dict)
+    """`to_dict` of what goes on being called while an update is in progress, and after one failed; else empty."""
 
     @property
     def ref(self) -> FunctionRef:
@@ -76,6 +80,11 @@ class FunctionVersion:
     def target(self) -> str:
         """What environments are made for; see `names.target_id`."""
         return target_id(self.ref.ident, self.version, self.revision)
+
+    @property
+    def serving(self) -> Self:
+        """What calls run now: this, or what was deployed before an update that is not done or failed."""
+        return type(self).from_dict(self.previous) if self.previous else self
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary for JSON."""
@@ -126,3 +135,10 @@ class FunctionRecord:
     def latest(self) -> FunctionVersion:
         """The version that every function has."""
         return self.versions[LATEST]
+
+    def deployed(self, version: str, revision: str) -> FunctionVersion | None:
+        """Return the state of a version that goes by this revision: what is served, or what an update brings."""
+        found = self.versions.get(version)
+        if found is None:
+            return None
+        return next((v for v in (found, found.serving) if v.revision == revision), None)

@@ -9,7 +9,8 @@ from typing import Any, Final
 import orjson
 
 from lambent_platform.contracts.environment import EnvironmentRecord, WorkerRecord
-from lambent_platform.store.invocations import DEAD_EVENTS_KEPT, Settlement, Work, decode_work
+from lambent_platform.contracts.events import Settlement
+from lambent_platform.store.invocations import DEAD_EVENTS_KEPT, Work, decode_work
 from lambent_platform.store.redis import RedisStore, translated
 
 ORDER_GRACE_MS: Final = 30_000

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
 
-from lambent_platform.contracts.events import EventMeta
+from lambent_platform.contracts.events import EventMeta, Settlement
 from lambent_platform.contracts.invocation import Invocation, Reply
 from lambent_platform.contracts.limits import ACCOUNT_CONCURRENCY
 from lambent_platform.contracts.names import split_target
@@ -78,16 +78,6 @@ Next = Work | SlotAnswer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """What becomes of an event after an attempt; made by `core.retries`."""
-
-    action: Literal["done", "retry", "dead"]
-    due_ms: int = 0
-    delivery: dict[str, Any] | None = None
-    """What a destination is sent: `{destination, envelope}`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """The end of one call in a worker: a reply for a synchronous one, a settlement for an event."""
 
@@ -129,8 +119,11 @@ def start_order(environment_id: str, version: dict[str, Any]) -> bytes:
 class InvocationStore:
     """The invocation path's half of Redis."""
 
-    def __init__(self, redis: RedisStore, *, account_concurrency: int = ACCOUNT_CONCURRENCY) -> None:
+    def __init__(
+        self, redis: RedisStore, *, account_concurrency: int = ACCOUNT_CONCURRENCY, wait_for_disk: bool = False
+    ) -> None:
         self._redis = redis
+        self._wait_for_disk = wait_for_disk
         self._limit = account_concurrency
         self._prefixes = redis.keys.prefixes
 
@@ -170,7 +163,9 @@ class InvocationStore:
                 message = invocation.encode()
                 tail = (last, message) if script == "place" else (message, last)
                 args += (invocation.id, ident, invocation.target, generation, *tail)
-            for index, said in zip(indices, await self._redis.run(script, prefix, args), strict=True):
+            durably = script == "accept" and self._wait_for_disk
+            run = self._redis.run_durably if durably else self._redis.run
+            for index, said in zip(indices, await run(script, prefix, args), strict=True):
                 results[index] = Placement.PLACED if said == b"accepted" else Placement(said.decode())
         return results
 
@@ -255,16 +250,6 @@ class InvocationStore:
                 pipe.hget(self._redis.keys.function(ident), f"live:{version}")
             revisions = await pipe.execute()
         return [found == revision.encode() for found, (_, _, revision) in zip(revisions, parts, strict=True)]
-
-    async def waiting(self, target: str) -> tuple[int, int]:
-        """How many calls and how many events wait for a target."""
-        prefix = self._redis.keys.prefix(split_target(target)[0])
-        with translated():
-            pipe = self._redis.client.pipeline(transaction=False)
-            pipe.zcard(f"{prefix}wait:{target}")
-            pipe.llen(f"{prefix}evq:{target}")
-            calls, events = await pipe.execute()
-        return calls, events
 
     async def retarget(self, old: str, new: str, *, code: str, message: str) -> int:
         """Move what waits for `old` to `new`; with an empty `new`, answer calls with the error and bury events."""

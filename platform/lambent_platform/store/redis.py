@@ -19,6 +19,7 @@ from lambent_platform.store.keys import Keys
 COMMAND_TIMEOUT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 2.0
 CONNECTIONS_MAX: Final = 64
+DISK_TIMEOUT_MS: Final = 5_000
 _LUA = Path(__file__).parent / "lua"
 
 
@@ -57,6 +58,32 @@ class RedisStore:
             except redis.exceptions.NoScriptError:
                 self._shas[script] = await self.client.script_load(self._sources[script])
                 return await self.client.evalsha(sha, 1, prefix, *args)
+
+    async def run_durably(self, script: str, prefix: str, args: Sequence[Any]) -> Any:
+        """Run a script and wait until what it wrote is on the server's disk (WAITAOF, on the same connection).
+
+        Raises:
+            StoreUnavailable: as `run`; or the disk did not confirm in time, or the server keeps no AOF.
+        """
+        with translated():
+            sha = self._shas.get(script)
+            if sha is None:
+                sha = self._shas[script] = await self.client.script_load(self._sources[script])
+            for attempt in (1, 2):
+                pipe = self.client.pipeline(transaction=False)
+                pipe.evalsha(sha, 1, prefix, *args)
+                pipe.execute_command("WAITAOF", 1, 0, DISK_TIMEOUT_MS)
+                result, written = await pipe.execute(raise_on_error=False)
+                if isinstance(result, redis.exceptions.NoScriptError) and attempt == 1:
+                    sha = self._shas[script] = await self.client.script_load(self._sources[script])
+                    continue
+                break
+            for answer in (result, written):
+                if isinstance(answer, Exception):
+                    raise answer
+        if int(written[0]) < 1:
+            raise StoreUnavailable("Redis: the disk did not confirm the write in time")
+        return result
 
     async def now_ms(self) -> int:
         """Liveness time: the server's own clock, the same for every machine."""

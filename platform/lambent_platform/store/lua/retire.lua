@@ -8,5 +8,5 @@ local worker, environment, target, dead = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local removed = redis.call('ZREM', P .. 'idle:' .. target, worker .. '/' .. environment)
 if removed == 0 and dead ~= '1' then return 0 end
 redis.call('HDEL', P .. 'envs:' .. worker, environment)
-if waits(target) then demand(target) end
+if waits(target) then demand(target) elseif redis.call('SCARD', P .. 'demand') > 0 then wake() end -- its memory is free
 return 1

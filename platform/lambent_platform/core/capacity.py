@@ -1,0 +1,100 @@
+"""How many environments to start, and where. A snapshot in, orders out.
+
+The rule of scale-out: an environment is worth starting only if the queue would not have drained by the time it is
+ready. Of a function whose durations are unknown every waiting call gets its own, as on Lambda.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+COLD_START_S: Final = 0.25
+"""What a start is taken to cost where this function's own is not known."""
+STARTS_PER_DECISION_MAX: Final = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """One target as the scheduler sees it."""
+
+    target: str
+    waiting: int
+    """Calls and events in its queues."""
+    starting: int
+    """Environments that were ordered and are not ready."""
+    running: int
+    """Environments that are ready, busy or frozen."""
+    concurrency_limit: int
+    """Most environments that may exist: reserved concurrency, else the account's."""
+    call_s: float | None = None
+    """Known mean duration of a call."""
+    cold_start_s: float | None = None
+
+
+def environments_wanted(demand: Demand) -> int:
+    """How many environments to start now."""
+    room = demand.concurrency_limit - demand.starting - demand.running
+    unserved = demand.waiting - demand.starting
+    if unserved <= 0 or room <= 0:
+        return 0
+    if demand.call_s is None:
+        wanted = unserved
+    else:
+        cold_s = demand.cold_start_s or COLD_START_S
+        # What the environments at hand finish while a new one starts need not be started for.
+        drained = demand.running * cold_s / max(demand.call_s, 0.0005)
+        left = unserved - drained
+        # An environment that is ready works this many calls off within another cold start's time.
+        each = max(1.0, cold_s / max(demand.call_s, 0.0005))
+        wanted = math.ceil(left / each) if left > 0 else 0
+    return max(0, min(wanted, room, STARTS_PER_DECISION_MAX))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLoad:
+    """One worker as placement sees it."""
+
+    id: str
+    pool: str
+    capacity_mb: int
+    used_mb: int
+    architecture: str
+    runtimes: Mapping[str, str]
+    draining: bool = False
+
+    def fits(self, *, memory_mb: int, runtime: str, pool: str, architecture: str) -> bool:
+        """Whether an environment of this kind can be started here now."""
+        return (
+            not self.draining
+            and self.pool == pool
+            and self.architecture == architecture
+            and self.runtimes.get(runtime) == "ready"
+            and self.used_mb + memory_mb <= self.capacity_mb
+        )
+
+
+def choose_worker(
+    workers: Sequence[WorkerLoad],
+    *,
+    memory_mb: int,
+    runtime: str,
+    pool: str,
+    architecture: str,
+    with_stem: frozenset[str],
+) -> str | None:
+    """Return the worker that an environment should be started on, or None where none has room.
+
+    One that has a stem of the runtime goes first, since it answers an order of magnitude sooner; then the one with
+    the most free memory.
+    """
+    fitting = [
+        worker
+        for worker in workers
+        if worker.fits(memory_mb=memory_mb, runtime=runtime, pool=pool, architecture=architecture)
+    ]
+    if not fitting:
+        return None
+    return max(fitting, key=lambda worker: (worker.id in with_stem, worker.capacity_mb - worker.used_mb)).id

@@ -1,0 +1,283 @@
+"""The gateway's side of an invocation: placed on Redis, answered through this gateway's reply box.
+
+Calls that arrive in one turn of the event loop are placed by one script, and replies are taken in batches: the
+number of round trips, not the number of calls, is what this path costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import uuid
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from lambent_platform.contracts.clock import EventClock
+from lambent_platform.contracts.environment import EnvironmentState
+from lambent_platform.contracts.errors import ApiError, ServiceException, StoreUnavailable, TooManyRequests
+from lambent_platform.contracts.function import FunctionRecord, FunctionVersion
+from lambent_platform.contracts.invocation import Invocation, Reply
+from lambent_platform.contracts.limits import INIT_TIMEOUT_S
+from lambent_platform.contracts.names import FunctionRef
+from lambent_platform.core.resolution import event_meta, not_found, resolve
+from lambent_platform.gateway.batches import Batcher
+from lambent_platform.store.fleet import FleetStore
+from lambent_platform.store.invocations import InvocationStore, Placement
+from lambent_platform.store.redis import RedisStore
+
+CACHED_FUNCTIONS_MAX: Final = 10_000
+STALE_TRIES: Final = 5
+REPLY_WAIT_S: Final = 1.0
+REPLY_GRACE_S: Final = 10.0
+"""What a placed call may take beyond its own timeout: init again, the kill, a worker's lease."""
+BEAT_S: Final = 2.0
+
+log = structlog.get_logger("gateway")
+
+
+class Functions(Protocol):
+    """Where functions are read."""
+
+    async def load(self, ident: str) -> FunctionRecord | None:
+        """One function with its versions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """What a call carries besides its payload."""
+
+    request_id: str = ""
+    log_tail: bool = False
+    client_context: str = ""
+    trace_id: str = ""
+
+
+class Dispatcher:
+    """Places calls and events, and hands replies to those who wait for them."""
+
+    def __init__(
+        self,
+        redis: RedisStore,
+        invocations: InvocationStore,
+        fleet: FleetStore,
+        functions: Functions,
+        clock: EventClock,
+        *,
+        gateway_id: str,
+        capacity_wait_s: float,
+    ) -> None:
+        self.gateway_id = gateway_id
+        self._redis = redis
+        self._invocations = invocations
+        self._fleet = fleet
+        self._functions = functions
+        self._clock = clock
+        self._capacity_wait_s = capacity_wait_s
+        self._cache: OrderedDict[str, FunctionRecord] = OrderedDict()
+        self._waiting: dict[str, asyncio.Future[Reply]] = {}
+        self._places = Batcher(invocations.place)
+        self._accepts = Batcher(invocations.accept)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Be known as a gateway and take replies, for the length of the block."""
+        await self._beat_once()
+        tasks = [asyncio.create_task(self._beat())]
+        tasks += [asyncio.create_task(self._take_replies(prefix)) for prefix in self._invocations.partitions]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(2):
+                    await self._fleet.forget_gateway(self.gateway_id)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that wait for their reply."""
+        return len(self._waiting)
+
+    async def invoke(self, ref: FunctionRef, payload: bytes, options: CallOptions | None = None) -> Reply:
+        """Run a function and return what it, its init or its process ended with.
+
+        Raises:
+            ResourceNotFound, ResourceConflict: it cannot be called.
+            TooManyRequests: no concurrency, or no room on any worker within the capacity wait.
+            ServiceException: the platform lost the call.
+            StoreUnavailable: Redis is away.
+        """
+        options = options or CallOptions()
+        call_id = options.request_id or str(uuid.uuid4())
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[call_id] = future
+        try:
+            version, placement = await self._place(ref, call_id, payload, options)
+            return await self._reply(future, call_id, version, placement)
+        finally:
+            del self._waiting[call_id]
+
+    async def _place(
+        self, ref: FunctionRef, call_id: str, payload: bytes, options: CallOptions
+    ) -> tuple[FunctionVersion, Placement]:
+        for attempt in range(STALE_TRIES):
+            record = await self._record(ref, fresh=attempt > 0)
+            version = resolve(record, ref, roll=random.random())  # noqa: S311 - a weighted choice, not a secret
+            invocation = Invocation(
+                id=call_id,
+                target=version.target,
+                gateway=self.gateway_id,
+                qualified_arn=ref.qualified_arn if ref.qualifier else ref.arn,
+                payload=payload,
+                log_tail=options.log_tail,
+                client_context=options.client_context,
+                trace_id=options.trace_id,
+            )
+            placement = await self._places.submit((invocation, record.generation))
+            if placement is not Placement.STALE:
+                _refuse(placement)
+                return version, placement
+        raise ServiceException("The function changes faster than it can be read.", Type="Service")
+
+    async def _reply(
+        self, future: asyncio.Future[Reply], call_id: str, version: FunctionVersion, placement: Placement
+    ) -> Reply:
+        deadline_s = version.timeout_s + INIT_TIMEOUT_S + REPLY_GRACE_S
+        try:
+            if placement is Placement.QUEUED:
+                await self._capacity(future, call_id, version)
+            async with asyncio.timeout(deadline_s):
+                reply = await future
+        except TimeoutError:
+            log.error("no reply", request_id=call_id, target=version.target)
+            raise ServiceException("The invocation was not answered in time.", Type="Service") from None
+        if reply.failure:
+            raise _failure(reply)
+        return reply
+
+    async def _capacity(self, future: asyncio.Future[Reply], call_id: str, version: FunctionVersion) -> None:
+        """Wait until a queued call has been placed, or must be refused for want of room."""
+        await asyncio.wait({future}, timeout=self._capacity_wait_s)
+        if future.done() or await self._starts(version.target):
+            return
+        if await self._invocations.cancel(call_id, version.target):
+            raise TooManyRequests("Rate Exceeded.", Reason="ConcurrentInvocationLimitExceeded", Type="User")
+
+    async def _starts(self, target: str) -> bool:
+        """Whether an environment of this target is on its way: a slow init is not a want of room."""
+        workers = [worker.id for worker in await self._fleet.workers()]
+        states = (EnvironmentState.STARTING, EnvironmentState.INIT)
+        return any(e.target == target and e.state in states for e in await self._fleet.environments(workers))
+
+    async def accept(self, ref: FunctionRef, payload: bytes, options: CallOptions | None = None) -> str:
+        """Accept an asynchronous event; returns its request id once it is as durable as the store was told to be.
+
+        Raises:
+            ResourceNotFound, ResourceConflict: the function cannot be called.
+            TooManyRequests: its queue is full.
+            StoreUnavailable: Redis is away, or its disk did not confirm.
+        """
+        options = options or CallOptions()
+        event_id = options.request_id or str(uuid.uuid4())
+        for attempt in range(STALE_TRIES):
+            record = await self._record(ref, fresh=attempt > 0)
+            version = resolve(record, ref, roll=random.random())  # noqa: S311 - a weighted choice, not a secret
+            invocation = Invocation(
+                id=event_id,
+                target=version.target,
+                kind="event",
+                qualified_arn=ref.qualified_arn if ref.qualifier else ref.arn,
+                payload=payload,
+                client_context=options.client_context,
+                trace_id=options.trace_id,
+            )
+            meta = event_meta(record, version, ref, now_ms=self._clock.now_ms())
+            placement = await self._accepts.submit((invocation, record.generation, meta))
+            if placement is not Placement.STALE:
+                _refuse(placement)
+                return event_id
+        raise ServiceException("The function changes faster than it can be read.", Type="Service")
+
+    async def check(self, ref: FunctionRef) -> None:
+        """Raise what a call of this function would be refused with (`DryRun`)."""
+        resolve(await self._record(ref, fresh=True), ref, roll=0.0)
+
+    async def _record(self, ref: FunctionRef, *, fresh: bool) -> FunctionRecord:
+        """A function as last read. A stale one does no harm: placing checks its generation.
+
+        One that is not ready, or that lacks the qualifier, is read again, since nothing is placed to check it.
+        """
+        ident = ref.ident
+        cached = None if fresh else self._cache.get(ident)
+        if cached is not None:
+            with contextlib.suppress(ApiError):
+                resolve(cached, ref, roll=0.0)
+                self._cache.move_to_end(ident)
+                return cached
+        record = await self._functions.load(ident)
+        if record is None:
+            self._cache.pop(ident, None)
+            raise not_found(ref)
+        self._cache[ident] = record
+        self._cache.move_to_end(ident)
+        if len(self._cache) > CACHED_FUNCTIONS_MAX:
+            self._cache.popitem(last=False)
+        return record
+
+    async def _take_replies(self, prefix: str) -> None:
+        failures = 0
+        while True:
+            try:
+                replies = await self._invocations.replies(self.gateway_id, wait_s=REPLY_WAIT_S, prefix=prefix)
+                failures = 0
+            except StoreUnavailable as error:
+                failures += 1
+                log.warning("redis is away", error=str(error))
+                self._fail_all(error)
+                await asyncio.sleep(min(0.1 * 2**failures, 2.0))
+                continue
+            for reply in replies:
+                future = self._waiting.get(reply.id)
+                if future is not None and not future.done():
+                    future.set_result(reply)
+
+    def _fail_all(self, error: StoreUnavailable) -> None:
+        """Fail what waits at once: with Redis away nothing says when an answer could come."""
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(StoreUnavailable(str(error)))
+                future.exception()  # whoever waits raises it; without one it is not "never retrieved"
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            with contextlib.suppress(StoreUnavailable):
+                await self._beat_once()
+
+    async def _beat_once(self) -> None:
+        await self._fleet.beat_gateway(self.gateway_id, now_ms=await self._redis.now_ms())
+
+
+def _refuse(placement: Placement) -> None:
+    if placement is Placement.RESERVED:
+        raise TooManyRequests("Rate Exceeded.", Reason="ReservedFunctionConcurrentInvocationLimitExceeded", Type="User")
+    if placement in (Placement.ACCOUNT, Placement.FULL):
+        raise TooManyRequests("Rate Exceeded.", Reason="ConcurrentInvocationLimitExceeded", Type="User")
+
+
+def _failure(reply: Reply) -> ApiError:
+    """The error that the platform itself ended a call with."""
+    status = {"ResourceNotFoundException": 404, "TooManyRequestsException": 429}.get(reply.failure, 500)
+    return ApiError(
+        reply.payload.decode(errors="replace"),
+        code=reply.failure,
+        status=status,
+        Type="User" if status < 500 else "Service",
+    )

@@ -1,0 +1,141 @@
+"""Invoke: the one operation that bypasses the generic layer, for speed; it changes no behaviour.
+
+Source: Lambda API reference, "Invoke".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from lambent_platform.contracts.errors import (
+    InvalidParameterValue,
+    InvalidRequestContent,
+    RequestTooLarge,
+    ValidationFailed,
+)
+from lambent_platform.contracts.limits import ASYNC_PAYLOAD_BYTES, CLIENT_CONTEXT_BYTES, SYNC_PAYLOAD_BYTES
+from lambent_platform.contracts.names import FunctionRef
+from lambent_platform.gateway.aws.registry import RequestContext, raw_operation
+from lambent_platform.gateway.dispatch import CallOptions, Dispatcher
+
+NAME_PATTERN: Final = (
+    r"(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?"
+    r"([a-zA-Z0-9-_\.]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?"
+)
+_QUALIFIER = re.compile(r"^(\$LATEST|[a-zA-Z0-9-_]{1,128})$")
+_TYPES: Final = ("Event", "RequestResponse", "DryRun")
+
+
+class InvokeOperation:
+    """Serves Invoke from a dispatcher."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    @raw_operation("Invoke")
+    async def invoke(
+        self, context: RequestContext, request: web.Request, labels: Mapping[str, str]
+    ) -> web.StreamResponse:
+        """Run a function: RequestResponse answers 200, Event 202, DryRun 204."""
+        headers = request.headers
+        kind = headers.get("X-Amz-Invocation-Type", "RequestResponse")
+        if kind not in _TYPES:
+            raise _invalid(kind, "invocationType", f"enum value set: [{', '.join(_TYPES)}]")
+        ref = _function(labels["FunctionName"], request.query.get("Qualifier"), context)
+        payload = await _payload(request, ASYNC_PAYLOAD_BYTES if kind == "Event" else SYNC_PAYLOAD_BYTES)
+        options = CallOptions(
+            request_id=context.request_id,
+            log_tail=headers.get("X-Amz-Log-Type") == "Tail",
+            client_context=_client_context(headers.get("X-Amz-Client-Context")),
+            trace_id=headers.get("X-Amzn-Trace-Id", ""),
+        )
+        if kind == "DryRun":
+            await self._dispatcher.check(ref)
+            return web.Response(status=204, headers={"x-amzn-RequestId": context.request_id})
+        if kind == "Event":
+            await self._dispatcher.accept(ref, payload, options)
+            return web.Response(status=202, headers={"x-amzn-RequestId": context.request_id})
+        reply = await self._dispatcher.invoke(ref, payload, options)
+        answer = {
+            "Content-Type": "application/json",
+            "x-amzn-RequestId": context.request_id,
+            "X-Amz-Executed-Version": reply.executed_version,
+        }
+        if reply.function_error:
+            answer["X-Amz-Function-Error"] = reply.function_error
+        if reply.log_tail:
+            answer["X-Amz-Log-Result"] = reply.log_tail
+        return web.Response(body=reply.payload, headers=answer)
+
+
+def _function(name: str, qualifier: str | None, context: RequestContext) -> FunctionRef:
+    ref = FunctionRef.parse(name, account=context.account, region=context.region)
+    if ref is None:
+        raise _invalid(name, "functionName", f"regular expression pattern: {NAME_PATTERN}")
+    if qualifier is None:
+        return ref
+    if not _QUALIFIER.match(qualifier):
+        raise _invalid(qualifier, "qualifier", r"regular expression pattern: (|[a-zA-Z0-9$_-]+)")
+    if ref.qualifier is not None and ref.qualifier != qualifier:
+        raise InvalidParameterValue(
+            "The derived qualifier from the function name does not match the specified qualifier.", Type="User"
+        )
+    return ref.at(qualifier)
+
+
+def _invalid(value: str, member: str, constraint: str) -> ValidationFailed:
+    return ValidationFailed(
+        f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: "
+        f"Member must satisfy {constraint}"
+    )
+
+
+async def _payload(request: web.Request, limit: int) -> bytes:
+    """The body, checked to be JSON; an empty one is an empty object, as on Lambda.
+
+    Raises:
+        RequestTooLarge: it is over the limit; no more than that is read.
+        InvalidRequestContent: it is not JSON.
+    """
+    declared = request.content_length
+    too_large = RequestTooLarge(
+        f"Request must be smaller than {limit} bytes for the InvokeFunction operation", Type="User"
+    )
+    if declared is not None and declared > limit:
+        raise too_large
+    if declared is not None:
+        body = await request.content.readexactly(declared) if declared else b""
+    else:
+        parts = bytearray()
+        async for chunk in request.content.iter_any():
+            parts += chunk
+            if len(parts) > limit:
+                raise too_large
+        body = bytes(parts)
+    if not body:
+        return b"{}"
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestContent(f"Could not parse request body into json: {error}", Type="User") from None
+    return body
+
+
+def _client_context(header: str | None) -> str:
+    if not header:
+        return ""
+    if len(header) > CLIENT_CONTEXT_BYTES:
+        raise RequestTooLarge(f"Client context must be smaller than {CLIENT_CONTEXT_BYTES} bytes.", Type="User")
+    try:
+        text = base64.b64decode(header, validate=True)
+        orjson.loads(text)
+    except (binascii.Error, orjson.JSONDecodeError):
+        raise InvalidRequestContent("Client context must be a valid Base64-encoded JSON object.", Type="User") from None
+    return text.decode()

@@ -1,0 +1,177 @@
+"""The capacity loop: what waits gets environments, where there is room."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+import structlog
+
+from lambent_platform.contracts.environment import EnvironmentRecord, EnvironmentState, WorkerRecord
+from lambent_platform.contracts.function import FunctionRecord, FunctionVersion
+from lambent_platform.contracts.names import split_target
+from lambent_platform.core.capacity import Demand, WorkerLoad, choose_worker, environments_wanted
+from lambent_platform.store.demand import DemandStore, Waiting
+from lambent_platform.store.fleet import FleetStore, StartOrder
+from lambent_platform.store.invocations import InvocationStore, start_order
+from lambent_platform.store.redis import RedisStore
+
+TICK_S: Final = 1.0
+STARTING: Final = frozenset({EnvironmentState.STARTING, EnvironmentState.INIT})
+
+log = structlog.get_logger("scheduler")
+
+
+class Functions(Protocol):
+    """Where functions are read."""
+
+    async def load(self, ident: str) -> FunctionRecord | None:
+        """One function with its versions."""
+
+
+@dataclass(slots=True)
+class _Fleet:
+    """The fleet as one pass sees it; what the pass orders is counted at once."""
+
+    workers: list[WorkerLoad]
+    environments: list[EnvironmentRecord]
+
+    @classmethod
+    def of(cls, workers: Sequence[WorkerRecord], environments: list[EnvironmentRecord]) -> _Fleet:
+        used: dict[str, int] = {}
+        for one in environments:
+            used[one.worker] = used.get(one.worker, 0) + one.memory_mb
+        loads = [
+            WorkerLoad(
+                id=w.id,
+                pool=w.pool,
+                capacity_mb=w.capacity_mb,
+                used_mb=used.get(w.id, 0),
+                architecture=w.architecture,
+                runtimes=w.runtimes,
+                draining=w.draining,
+            )
+            for w in workers
+        ]
+        return cls(loads, environments)
+
+    def stems(self, runtime: str) -> frozenset[str]:
+        return frozenset(e.worker for e in self.environments if not e.target and e.runtime == runtime)
+
+    def count(self, target: str) -> tuple[int, int]:
+        """(starting, running) environments of a target."""
+        mine = [e.state in STARTING for e in self.environments if e.target == target]
+        return sum(mine), len(mine) - sum(mine)
+
+    def take(self, record: EnvironmentRecord) -> None:
+        self.environments.append(record)
+        self.workers = [
+            replace(w, used_mb=w.used_mb + record.memory_mb) if w.id == record.worker else w for w in self.workers
+        ]
+
+
+class CapacityLoop:
+    """Reads what waits and what runs, asks `core.capacity`, orders environments."""
+
+    def __init__(
+        self,
+        redis: RedisStore,
+        demand: DemandStore,
+        fleet: FleetStore,
+        invocations: InvocationStore,
+        functions: Functions,
+        *,
+        account_concurrency: int,
+    ) -> None:
+        self._redis = redis
+        self._demand = demand
+        self._fleet = fleet
+        self._invocations = invocations
+        self._functions = functions
+        self._account_concurrency = account_concurrency
+
+    async def step(self) -> None:
+        """Sleep until something waits, or a second; then give it capacity."""
+        await self._demand.sleep(TICK_S)
+        waiting = await self._demand.waiting()
+        if not waiting:
+            return
+        workers = await self._fleet.workers()
+        fleet = _Fleet.of(workers, await self._fleet.environments([w.id for w in workers]))
+        now_ms = await self._redis.now_ms()
+        orders: list[StartOrder] = []
+        for one in waiting:
+            version = await self._current(one)
+            if version is not None:
+                orders += await self._orders(one, version, fleet, now_ms)
+        if orders:
+            await self._fleet.start(orders)
+
+    async def _current(self, one: Waiting) -> FunctionVersion | None:
+        """The version that a target is, or None where nothing is to be started for it."""
+        if one.calls + one.events == 0:
+            await self._demand.forget(one.target)
+            return None
+        ident, name, revision = split_target(one.target)
+        record = await self._functions.load(ident)
+        version = record.versions.get(name) if record else None
+        if version is None:
+            await self._invocations.retarget(
+                one.target, "", code="ResourceNotFoundException", message="The function was deleted."
+            )
+            return None
+        if version.revision != revision:
+            await self._invocations.retarget(one.target, version.target, code="", message="")
+            return None
+        return version
+
+    async def _orders(self, one: Waiting, version: FunctionVersion, fleet: _Fleet, now_ms: int) -> list[StartOrder]:
+        record = await self._functions.load(version.ref.ident)
+        reserved = record.reserved_concurrency if record else None
+        starting, running = fleet.count(one.target)
+        wanted = environments_wanted(
+            Demand(
+                target=one.target,
+                waiting=one.calls + one.events,
+                starting=starting,
+                running=running,
+                concurrency_limit=self._account_concurrency if reserved is None else reserved,
+                call_s=await self._mean_call_s(version, now_ms),
+            )
+        )
+        orders = []
+        for _ in range(wanted):
+            worker = choose_worker(
+                fleet.workers,
+                memory_mb=version.memory_mb,
+                runtime=version.runtime,
+                pool=version.pool,
+                architecture=version.architecture,
+                with_stem=fleet.stems(version.runtime),
+            )
+            if worker is None:
+                log.warning("no worker has room", target=one.target, memory_mb=version.memory_mb, pool=version.pool)
+                break
+            environment = EnvironmentRecord(
+                id=uuid.uuid4().hex,
+                worker=worker,
+                target=one.target,
+                runtime=version.runtime,
+                state=EnvironmentState.STARTING,
+                memory_mb=version.memory_mb,
+                started_at_ms=now_ms,
+            )
+            fleet.take(environment)
+            orders.append(StartOrder(environment, start_order(environment.id, version.to_dict())))
+        return orders
+
+    async def _mean_call_s(self, version: FunctionVersion, now_ms: int) -> float | None:
+        moment = datetime.fromtimestamp(now_ms / 1000, UTC)
+        for hour in (moment, moment - timedelta(hours=1)):
+            mean = await self._demand.mean_call_s(version.target, hour.strftime("%Y-%m-%dT%H"), version.memory_mb)
+            if mean is not None:
+                return mean
+        return None
