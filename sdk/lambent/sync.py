@@ -1,0 +1,156 @@
+"""The same client for code that is not asynchronous."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from lambent.aio import AsyncClient
+from lambent.deployment import DEPLOY_TIMEOUT_S, OnProgress
+from lambent.records import Environment, Function, InvocationResult, LogEvent
+from lambent.spec import FunctionSpec
+
+T = TypeVar("T")
+
+
+class Client:
+    """Deploys, calls and watches functions; blocks until each is done.
+
+        with Client() as client:
+            client.deploy("hello")
+            print(client.invoke("hello", {"name": "Ada"}))
+
+    It runs an `AsyncClient` on an event loop in a thread of its own, so it works beside a running loop (in a notebook,
+    say) and from several threads at once. Methods and errors are those of `AsyncClient`.
+    """
+
+    def __init__(self, endpoint: str | None = None, *, region: str | None = None) -> None:
+        self._client = AsyncClient(endpoint, region=region)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="lambent-client", daemon=True)
+        self._thread.start()
+        try:
+            self._run(self._client.__aenter__())
+        except BaseException:
+            self._stop()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections and end the thread. May be called more than once."""
+        if self._loop.is_closed():
+            return
+        try:
+            self._run(self._client.__aexit__(None, None, None))
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Ctrl-C comes to this thread: the request on the other one must not outlive it.
+            future.cancel()
+            raise
+
+    def deploy(
+        self,
+        folder: str | Path | FunctionSpec,
+        *,
+        on_progress: OnProgress | None = None,
+        timeout_s: float = DEPLOY_TIMEOUT_S,
+        **overrides: Any,
+    ) -> Function:
+        """See `AsyncClient.deploy`; `on_progress` is called in the client's own thread."""
+        return self._run(self._client.deploy(folder, on_progress=on_progress, timeout_s=timeout_s, **overrides))
+
+    def invoke(self, name: str, payload: object = None, *, qualifier: str | None = None) -> Any:
+        """See `AsyncClient.invoke`."""
+        return self._run(self._client.invoke(name, payload, qualifier=qualifier))
+
+    def call(
+        self, name: str, payload: bytes = b"", *, qualifier: str | None = None, log_tail: bool = False
+    ) -> InvocationResult:
+        """See `AsyncClient.call`."""
+        return self._run(self._client.call(name, payload, qualifier=qualifier, log_tail=log_tail))
+
+    def invoke_async(
+        self, name: str, payload: object = None, *, qualifier: str | None = None, raw: bytes | None = None
+    ) -> str:
+        """See `AsyncClient.invoke_async`."""
+        return self._run(self._client.invoke_async(name, payload, qualifier=qualifier, raw=raw))
+
+    def logs(
+        self, name: str, *, since_s: float = 600.0, start_ms: int | None = None, follow: bool = False
+    ) -> Iterator[LogEvent]:
+        """See `AsyncClient.logs`."""
+        events = self._client.logs(name, since_s=since_s, start_ms=start_ms, follow=follow)
+        try:
+            while (event := self._run(_next(events))) is not None:
+                yield event
+        finally:
+            if not self._loop.is_closed():
+                self._run(_close(events))
+
+    def build_log(self, name: str) -> str:
+        """See `AsyncClient.build_log`."""
+        return self._run(self._client.build_log(name))
+
+    def functions(self) -> list[Function]:
+        """See `AsyncClient.functions`."""
+        return self._run(self._client.functions())
+
+    def function(self, name: str, *, qualifier: str | None = None) -> Function:
+        """See `AsyncClient.function`."""
+        return self._run(self._client.function(name, qualifier=qualifier))
+
+    def delete(self, name: str) -> None:
+        """See `AsyncClient.delete`."""
+        self._run(self._client.delete(name))
+
+    def url(self, name: str, *, create: bool = False) -> str:
+        """See `AsyncClient.url`."""
+        return self._run(self._client.url(name, create=create))
+
+    def path_url(self, name: str) -> str:
+        """See `AsyncClient.path_url`."""
+        return self._client.path_url(name)
+
+    def delete_url(self, name: str) -> None:
+        """See `AsyncClient.delete_url`."""
+        self._run(self._client.delete_url(name))
+
+    def environments(self) -> list[Environment]:
+        """See `AsyncClient.environments`."""
+        return self._run(self._client.environments())
+
+    def runtimes(self) -> dict[str, str]:
+        """See `AsyncClient.runtimes`."""
+        return self._run(self._client.runtimes())
+
+
+async def _next(events: AsyncIterator[LogEvent]) -> LogEvent | None:
+    return await anext(events, None)
+
+
+async def _close(events: AsyncIterator[LogEvent]) -> None:
+    close = getattr(events, "aclose", None)
+    if close is not None:
+        await close()
