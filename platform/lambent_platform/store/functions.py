@@ -1,12 +1,12 @@
 """Functions on Redis: one hash each, read in one go, written against the generation it was read at.
 
-    gen          generation; never used twice
-    reserved     reserved concurrency, absent without
-    live:<v>     revision of version v that calls run now; the scripts of the invocation path read it
-    v:<v>        version v, JSON            a:<alias>    alias, JSON
-    tags         JSON                       policies     statements by qualifier, JSON
-    url:<q>      URL configuration, JSON    eic:<q>      settings of asynchronous calls, JSON
-    next         number of the next version
+gen          generation; never used twice
+reserved     reserved concurrency, absent without
+live:<v>     revision of version v that calls run now; the scripts of the invocation path read it
+v:<v>        version v, JSON            a:<alias>    alias, JSON
+tags         JSON                       policies     statements by qualifier, JSON
+url:<q>      URL configuration, JSON    eic:<q>      settings of asynchronous calls, JSON
+next         number of the next version
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class FunctionStore:
         return bool(await self._redis.run("function_delete", self._keys.prefix(ident), args))
 
     async def page(self, account: str, region: str, *, after: str, limit: int) -> list[str]:
-        """Return at most `limit` idents of an account and region, by name, behind the name `after` ("" for the first)."""
+        """Return at most `limit` idents of an account and region in order, behind the name `after` ("" for none)."""
         start = f"({account}:{region}:{after}" if after else f"[{account}:{region}:"
         with translated():
             pipe = self._client.pipeline(transaction=False)
