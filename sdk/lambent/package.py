@@ -60,7 +60,9 @@ def pack(folder: Path) -> Package:
                 raise PackageError(f"{folder} holds more than {UNZIPPED_BYTES:,} bytes; is something in it not code?")
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.create_system = 3
-            entry.external_attr = (0o100755 if mode & 0o100 else 0o100644) << 16
+            # The bit does not survive every file system, and a bootstrap without it cannot start.
+            executable = bool(mode & 0o100) or name == "bootstrap"
+            entry.external_attr = (0o100755 if executable else 0o100644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, data)
     content = buffer.getvalue()

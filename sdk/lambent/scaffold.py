@@ -1,4 +1,4 @@
-"""New functions from templates: folders below `templates/`, each with a `lambent.toml` whose first line says what it is."""
+"""New functions from templates: folders below `templates/`, whose `lambent.toml` says in its first line what they are."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def create(folder: Path, template: str, *, name: str | None = None, runtime: str
     """
     function = name or folder.resolve().name
     if _NAME.fullmatch(function) is None:
-        raise SpecError(
-            f"{function!r} is no function name: letters, digits, - and _, at most 64; pass another by --name"
-        )
+        raise SpecError(f"{function!r} is no function name (letters, digits, - and _, at most 64): pass one by --name")
     source = _HOME / template
     files = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.is_file()]
     files = [path for path in files if "__pycache__" not in path.parts]

@@ -78,9 +78,8 @@ def _print_build_log(error: DeployFailed, *, already_shown: bool) -> None:
     lines = error.build_log.splitlines()
     if not lines or already_shown:
         return
-    click.echo(
-        "Build log:" if len(lines) <= _LOG_LINES_SHOWN else f"End of the build log ({len(lines)} lines):", err=True
-    )
+    whole = len(lines) <= _LOG_LINES_SHOWN
+    click.echo("Build log:" if whole else f"End of the build log of {len(lines)} lines:", err=True)
     for line in lines[-_LOG_LINES_SHOWN:]:
         click.echo(f"  {line}", err=True)
 

@@ -36,7 +36,7 @@ def invoke(
         result = client.call(name, payload, qualifier=qualifier, log_tail=tail)
     if result.log:
         click.echo(result.log, err=True, nl=not result.log.endswith("\n"))
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer
     out.write(result.payload)
     if sys.stdout.isatty() or result.payload[-1:] not in (b"\n", b""):
         out.write(b"\n")

@@ -1,4 +1,4 @@
-"""The `lambent` command: finds the subcommand that was asked for, imports only that one, and shows errors as one line."""
+"""The `lambent` command: imports only the subcommand that was asked for, and shows errors as one line."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -60,7 +61,7 @@ def read_payload(text: str | None) -> bytes:
     if text is None:
         return b""
     if text == "-":
-        return click.get_binary_stream("stdin").read()
+        return sys.stdin.buffer.read()
     if text.startswith("@"):
         try:
             return Path(text[1:]).read_bytes()
