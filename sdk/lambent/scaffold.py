@@ -1,4 +1,4 @@
-"""New functions from templates: folders below `templates/`, whose `lambent.toml` says in its first line what they are."""
+"""New functions from templates: folders below `templates/`, each with a first line in `lambent.toml` about it."""
 
 from __future__ import annotations
 
