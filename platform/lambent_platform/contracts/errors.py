@@ -61,7 +61,7 @@ class ResourceNotFound(ApiError):
 class ResourceConflict(ApiError):
     """It exists already, or its state does not allow this now."""
 
-    code, status = "ResourceConflictException", 409
+    code, status, message_key = "ResourceConflictException", 409, "message"
 
 
 class InvalidParameterValue(ApiError):
@@ -91,7 +91,7 @@ class RequestTooLarge(ApiError):
 class PreconditionFailed(ApiError):
     """The RevisionId given is not the current one."""
 
-    code, status = "PreconditionFailedException", 412
+    code, status, message_key = "PreconditionFailedException", 412, "message"
 
 
 class TooManyRequests(ApiError):

@@ -35,9 +35,10 @@ def resolve(record: FunctionRecord | None, ref: FunctionRef, *, roll: float) -> 
                 qualifier = version
                 break
             roll -= weight
-    found = record.versions.get(qualifier)
-    if found is None:
+    deployed = record.versions.get(qualifier)
+    if deployed is None:
         raise not_found(ref)
+    found = deployed.serving
     if found.state != "Active" or not (found.code.runnable_key or found.code.hot_reload_path):
         raise ResourceConflict(
             "The operation cannot be performed at this time. "

@@ -117,12 +117,13 @@ class CapacityLoop:
             return None
         ident, name, revision = split_target(one.target)
         record = await self._functions.load(ident)
-        version = record.versions.get(name) if record else None
-        if version is None:
+        deployed = record.versions.get(name) if record else None
+        if deployed is None:
             await self._invocations.retarget(
                 one.target, "", code="ResourceNotFoundException", message="The function was deleted."
             )
             return None
+        version = deployed.serving
         if version.revision != revision:
             await self._invocations.retarget(one.target, version.target, code="", message="")
             return None
