@@ -22,7 +22,8 @@ def test_report_of_a_later_call() -> None:
     """A warm call's REPORT has no init."""
     line = report.report_line(ID, duration_ms=2.9, memory_size_mb=128, memory_used_mb=36)
     assert line == (
-        f"REPORT RequestId: {ID}\tDuration: 2.90 ms\tBilled Duration: 3 ms\tMemory Size: 128 MB\tMax Memory Used: 36 MB\t"
+        f"REPORT RequestId: {ID}\tDuration: 2.90 ms\tBilled Duration: 3 ms\tMemory Size: 128 MB"
+        "\tMax Memory Used: 36 MB\t"
     )
 
 

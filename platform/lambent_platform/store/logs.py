@@ -22,12 +22,13 @@ import secrets
 import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import orjson
 
 from lambent_platform.contracts.clock import EventClock, SystemClock
 from lambent_platform.contracts.limits import DEFAULT_ACCOUNT, DEFAULT_REGION
+from lambent_platform.store.objects import ObjectStore
 from lambent_platform.store.redis import RedisStore, translated
 
 RETENTION_DAYS_DEFAULT: Final = 7
@@ -45,19 +46,6 @@ _PAGE: Final = 64
 _FETCHES: Final = 8
 _DAY_MS: Final = 86_400_000
 _STREAMS_MAX: Final = 10_000
-
-
-class ObjectStore(Protocol):
-    """What logs need of the object store."""
-
-    async def put(self, key: str, data: bytes) -> None:
-        """Write an object."""
-
-    async def get(self, key: str) -> bytes:
-        """Read an object."""
-
-    async def delete(self, key: str) -> None:
-        """Delete an object; none by that name is no error."""
 
 
 class LogEvent(NamedTuple):
@@ -97,7 +85,7 @@ class _Chunk(NamedTuple):
     serial: str
 
     def member(self) -> bytes:
-        return orjson.dumps(self)
+        return orjson.dumps(tuple(self))
 
 
 class LogStore:
@@ -134,7 +122,7 @@ class LogStore:
         )
 
     async def append(self, group: str, events: Sequence[LogEvent]) -> None:
-        """Store lines of one group, of any of its streams, as one chunk (more where they span over `CHUNK_SPAN_MS_MAX`).
+        """Store lines of one group, of any of its streams, as one chunk (or one for each `CHUNK_SPAN_MS_MAX`).
 
         Raises:
             StoreUnavailable: nothing, or a part of them, was stored.
@@ -262,7 +250,8 @@ class LogStore:
         if data is None:
             async with gate:
                 data = await self._objects.get(self._object_key(group, chunk))
-        return list(_events(chunk, data))
+        # None: it went, by `expire` or `delete_group`, since the index was read.
+        return list(_events(chunk, data)) if data is not None else []
 
     async def delete_group(self, group: str) -> bool:
         """Delete a group with all its lines; False where there is none."""
