@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from lambent_platform.main.valkey import EmbeddedValkey
 
 
 @functools.cache
@@ -32,3 +40,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if os.environ.get("LAMBENT_TEST_REQUIRE_DOCKER"):
         pytest.fail(f"LAMBENT_TEST_REQUIRE_DOCKER is set, but {engine_missing()}", pytrace=False)
     pytest.skip(engine_missing())
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real Valkey on a private socket in a folder of its own, with its append-only file on.
+
+    Tests share it: each begins with `FLUSHALL` where it needs it empty.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="lambent-test-"))
+    server = EmbeddedValkey(folder=folder / "data", socket=folder / "valkey.sock")
+    server.prepare()
+    process = subprocess.Popen(server.argv(), stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        while not server.socket.exists():
+            assert process.poll() is None, "Valkey ended at its start"
+            assert time.monotonic() < deadline, "Valkey did not open its socket"
+            time.sleep(0.01)
+        yield server.url
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+        shutil.rmtree(folder, ignore_errors=True)

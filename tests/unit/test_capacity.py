@@ -1,0 +1,89 @@
+"""How many environments to start, and where."""
+
+from __future__ import annotations
+
+import pytest
+
+from lambent_platform.core.capacity import Demand, WorkerLoad, choose_worker, environments_wanted
+
+
+def demand(**changes: object) -> Demand:
+    """Make a demand of one waiting call on an unknown function."""
+    values: dict[str, object] = {
+        "target": "t",
+        "waiting": 1,
+        "starting": 0,
+        "running": 0,
+        "concurrency_limit": 1000,
+        **changes,
+    }
+    return Demand(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("case", "wanted"),
+    [
+        (demand(), 1),
+        (demand(waiting=7), 7),
+        (demand(waiting=7, starting=7), 0),
+        (demand(waiting=7, starting=3), 4),
+        (demand(waiting=7, concurrency_limit=2), 2),
+        (demand(waiting=7, concurrency_limit=2, running=2), 0),
+        (demand(waiting=0), 0),
+        (demand(waiting=500), 50),
+        # Two environments finish 100 ms calls: 5 calls within a cold start of 250 ms, so 4 waiting need no third.
+        (demand(waiting=4, running=2, call_s=0.1), 0),
+        # 10-second calls never drain in time: one environment for each.
+        (demand(waiting=4, running=2, call_s=10.0), 4),
+        # 1 ms calls from zero: one environment works off 250 of them while a second would start.
+        (demand(waiting=200, call_s=0.001), 1),
+        (demand(waiting=600, call_s=0.001), 3),
+        (demand(waiting=1, call_s=0.0), 1),
+    ],
+)
+def test_environments_wanted(case: Demand, wanted: int) -> None:
+    """An environment is started only if the queue would not drain before it is ready."""
+    assert environments_wanted(case) == wanted
+
+
+def worker(name: str, **changes: object) -> WorkerLoad:
+    """Make a worker with 1 GB free."""
+    values: dict[str, object] = {
+        "id": name,
+        "pool": "default",
+        "capacity_mb": 1024,
+        "used_mb": 0,
+        "architecture": "x86_64",
+        "runtimes": {"python3.13": "ready"},
+        **changes,
+    }
+    return WorkerLoad(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("workers", "stems", "chosen"),
+    [
+        ([], (), None),
+        ([worker("a", used_mb=1000)], (), None),
+        ([worker("a", draining=True)], (), None),
+        ([worker("a", pool="gpu")], (), None),
+        ([worker("a", architecture="arm64")], (), None),
+        ([worker("a", runtimes={"python3.13": "buildable"})], (), None),
+        ([worker("a", used_mb=500), worker("b", used_mb=100)], (), "b"),
+        ([worker("a", used_mb=500), worker("b", used_mb=100)], ("a",), "a"),
+        ([worker("a", used_mb=1000), worker("b", used_mb=100)], ("a",), "b"),
+    ],
+)
+def test_choose_worker(workers: list[WorkerLoad], stems: tuple[str, ...], chosen: str | None) -> None:
+    """A worker that fits and has a stem goes first, then the one with the most free memory."""
+    assert (
+        choose_worker(
+            workers,
+            memory_mb=128,
+            runtime="python3.13",
+            pool="default",
+            architecture="x86_64",
+            with_stem=frozenset(stems),
+        )
+        == chosen
+    )
