@@ -7,6 +7,7 @@
     FAILED  ← JSON {errorMessage, errorType, stackTrace}: init failed; the process ends after it
     RESULT  ← 36 bytes of request id · response bytes
     ERROR   ← 36 bytes of request id · JSON {errorMessage, errorType, stackTrace}
+    FATAL   ← like ERROR, and the process ends after it: nothing more may be sent to it
 
 A frame is at most `FRAME_BYTES_MAX` long; a peer that says otherwise is ended.
 """
@@ -33,6 +34,7 @@ class FrameType(IntEnum):
     FAILED = 17
     RESULT = 18
     ERROR = 19
+    FATAL = 20
 
 
 def encode(kind: FrameType, *parts: bytes) -> bytes:
