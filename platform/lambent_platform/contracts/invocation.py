@@ -32,6 +32,8 @@ class Invocation:
     client_context: str = ""
     """The decoded JSON of `X-Amz-Client-Context`."""
     trace_id: str = ""
+    placed_at_ms: int = 0
+    """When its gateway placed it, by the gateway's clock: for the measure of how long it waited, no decision."""
     attempt: int = 1
     """1 for the first run of an event."""
 
@@ -39,7 +41,7 @@ class Invocation:
         """Header line and payload."""
         header = orjson.dumps(
             [self.id, self.target, self.kind, self.gateway, self.qualified_arn, self.log_tail,
-             self.client_context, self.trace_id]
+             self.client_context, self.trace_id, self.placed_at_ms]
         )  # fmt: skip
         return header + b"\n" + self.payload
 
@@ -47,10 +49,11 @@ class Invocation:
     def decode(cls, data: bytes, *, attempt: int = 1) -> Invocation:
         """Undo `encode`."""
         line, _, payload = data.partition(b"\n")
-        ident, target, kind, gateway, arn, tail, client_context, trace = orjson.loads(line)
+        ident, target, kind, gateway, arn, tail, client_context, trace, placed_at_ms = orjson.loads(line)
         return cls(
             id=ident, target=target, kind=kind, gateway=gateway, qualified_arn=arn, payload=payload,
-            log_tail=tail, client_context=client_context, trace_id=trace, attempt=attempt,
+            log_tail=tail, client_context=client_context, trace_id=trace, placed_at_ms=placed_at_ms,
+            attempt=attempt,
         )  # fmt: skip
 
 

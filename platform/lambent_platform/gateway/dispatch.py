@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -139,6 +140,7 @@ class Dispatcher:
                 log_tail=options.log_tail,
                 client_context=options.client_context,
                 trace_id=options.trace_id,
+                placed_at_ms=time.time_ns() // 1_000_000,
             )
             placement = await self._places.submit((invocation, record.generation))
             if placement is not Placement.STALE:
@@ -197,6 +199,7 @@ class Dispatcher:
                 payload=payload,
                 client_context=options.client_context,
                 trace_id=options.trace_id,
+                placed_at_ms=time.time_ns() // 1_000_000,
             )
             meta = event_meta(record, version, ref, now_ms=self._clock.now_ms())
             placement = await self._accepts.submit((invocation, record.generation, meta))

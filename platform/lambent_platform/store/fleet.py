@@ -140,6 +140,12 @@ class FleetStore:
         """Take or renew the lease of a role; False where another holds it."""
         return bool(await self._redis.run("lead", self._redis.keys.home, [role, holder, lease_ms]))
 
+    async def leader(self, role: str) -> str | None:
+        """Who holds the lease of a role."""
+        with translated():
+            holder = await self._redis.client.get(f"{self._redis.keys.home}leader:{role}")
+        return holder.decode() if holder else None
+
     async def resign(self, role: str, holder: str) -> None:
         """Give a role's lease back."""
         await self._redis.run("lead", self._redis.keys.home, [role, holder, 0])

@@ -1,0 +1,66 @@
+"""`/metrics`: what this gateway counts, and the newest snapshots of the roles that serve no HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+
+
+class GatewayMetrics:
+    """What one gateway counts. Functions are no labels here: there may be tens of thousands."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.invocations = Counter(
+            "lambent_gateway_invocations",
+            "Invocations that a gateway took, by kind and by what became of them.",
+            ["kind", "outcome"],
+            registry=self.registry,
+        )
+        self.throttles = Counter(
+            "lambent_gateway_throttles", "Invocations refused with 429, by reason.", ["reason"], registry=self.registry
+        )
+        self.latency = Histogram(
+            "lambent_gateway_invocation_seconds",
+            "From the request's last byte to the reply, for synchronous invocations.",
+            registry=self.registry,
+            buckets=LATENCY_BUCKETS_S,
+        )
+        self.in_flight = Gauge(
+            "lambent_gateway_in_flight", "Invocations that wait for their reply.", registry=self.registry
+        )
+
+    def exposition(self, snapshots: Mapping[str, str]) -> bytes:
+        """Everything in Prometheus's text format; other roles' samples carry the label `instance_id`."""
+        both = CollectorRegistry()
+        both.register(_Families(list(self.registry.collect())))
+        both.register(_Families(_merged(snapshots)))
+        return generate_latest(both)
+
+
+class _Families(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _merged(snapshots: Mapping[str, str]) -> list[Metric]:
+    """One family for each name, with the samples of every instance."""
+    families: dict[str, Metric] = {}
+    for instance, text in sorted(snapshots.items()):
+        for family in _parsed(text):
+            into = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            for sample in family.samples:
+                into.add_sample(sample.name, {**sample.labels, "instance_id": instance}, sample.value)
+    return list(families.values())
+
+
+def _parsed(text: str) -> Iterator[Metric]:
+    yield from text_string_to_metric_families(text)
