@@ -11,7 +11,6 @@ import contextlib
 import random
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from lambent_platform.contracts.limits import INIT_TIMEOUT_S
 from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.core.resolution import event_meta, not_found, resolve
 from lambent_platform.gateway.batches import Batcher
+from lambent_platform.gateway.metrics import GatewayMetrics
 from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.invocations import InvocationStore, Placement
 from lambent_platform.store.redis import RedisStore
@@ -72,7 +72,10 @@ class Dispatcher:
         *,
         gateway_id: str,
         capacity_wait_s: float,
+        metrics: GatewayMetrics,
     ) -> None:
+        self._metrics = metrics
+        metrics.in_flight.set_function(lambda: len(self._waiting))
         self.gateway_id = gateway_id
         self._redis = redis
         self._invocations = invocations
@@ -80,7 +83,7 @@ class Dispatcher:
         self._functions = functions
         self._clock = clock
         self._capacity_wait_s = capacity_wait_s
-        self._cache: OrderedDict[str, FunctionRecord] = OrderedDict()
+        self._cache: dict[str, FunctionRecord] = {}
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
         self._places = Batcher(invocations.place)
         self._accepts = Batcher(invocations.accept)
@@ -101,11 +104,6 @@ class Dispatcher:
                 async with asyncio.timeout(2):
                     await self._fleet.forget_gateway(self.gateway_id)
 
-    @property
-    def in_flight(self) -> int:
-        """Calls that wait for their reply."""
-        return len(self._waiting)
-
     async def invoke(self, ref: FunctionRef, payload: bytes, options: CallOptions | None = None) -> Reply:
         """Run a function and return what it, its init or its process ended with.
 
@@ -120,8 +118,11 @@ class Dispatcher:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting[call_id] = future
         try:
-            version, placement = await self._place(ref, call_id, payload, options)
-            return await self._reply(future, call_id, version, placement)
+            with self._metrics.measured("sync") as call:
+                version, placement = await self._place(ref, call_id, payload, options)
+                reply = await self._reply(future, call_id, version, placement)
+                call.outcome = "function_error" if reply.function_error else "ok"
+                return reply
         finally:
             del self._waiting[call_id]
 
@@ -129,8 +130,7 @@ class Dispatcher:
         self, ref: FunctionRef, call_id: str, payload: bytes, options: CallOptions
     ) -> tuple[FunctionVersion, Placement]:
         for attempt in range(STALE_TRIES):
-            record = await self._record(ref, fresh=attempt > 0)
-            version = resolve(record, ref, roll=random.random())  # noqa: S311 - a weighted choice, not a secret
+            record, version = await self._resolve(ref, fresh=attempt > 0)
             invocation = Invocation(
                 id=call_id,
                 target=version.target,
@@ -159,6 +159,7 @@ class Dispatcher:
                 reply = await future
         except TimeoutError:
             log.error("no reply", request_id=call_id, target=version.target)
+            await self._invocations.cancel(call_id, version.target)
             raise ServiceException("The invocation was not answered in time.", Type="Service") from None
         if reply.failure:
             raise _failure(reply)
@@ -188,9 +189,14 @@ class Dispatcher:
         """
         options = options or CallOptions()
         event_id = options.request_id or str(uuid.uuid4())
+        with self._metrics.measured("event") as call:
+            await self._accept(ref, event_id, payload, options)
+            call.outcome = "accepted"
+        return event_id
+
+    async def _accept(self, ref: FunctionRef, event_id: str, payload: bytes, options: CallOptions) -> None:
         for attempt in range(STALE_TRIES):
-            record = await self._record(ref, fresh=attempt > 0)
-            version = resolve(record, ref, roll=random.random())  # noqa: S311 - a weighted choice, not a secret
+            record, version = await self._resolve(ref, fresh=attempt > 0)
             invocation = Invocation(
                 id=event_id,
                 target=version.target,
@@ -205,34 +211,33 @@ class Dispatcher:
             placement = await self._accepts.submit((invocation, record.generation, meta))
             if placement is not Placement.STALE:
                 _refuse(placement)
-                return event_id
+                return
         raise ServiceException("The function changes faster than it can be read.", Type="Service")
 
     async def check(self, ref: FunctionRef) -> None:
         """Raise what a call of this function would be refused with (`DryRun`)."""
-        resolve(await self._record(ref, fresh=True), ref, roll=0.0)
+        await self._resolve(ref, fresh=True)
 
-    async def _record(self, ref: FunctionRef, *, fresh: bool) -> FunctionRecord:
-        """A function as last read. A stale one does no harm: placing checks its generation.
+    async def _resolve(self, ref: FunctionRef, *, fresh: bool) -> tuple[FunctionRecord, FunctionVersion]:
+        """A function as last read, and the version that this call runs.
 
-        One that is not ready, or that lacks the qualifier, is read again, since nothing is placed to check it.
+        A stale record does no harm: placing checks its generation. One that refuses the call is read again first,
+        since nothing is placed that would check it.
         """
         ident = ref.ident
+        roll = random.random()  # noqa: S311 - a weighted choice, not a secret
         cached = None if fresh else self._cache.get(ident)
         if cached is not None:
             with contextlib.suppress(ApiError):
-                resolve(cached, ref, roll=0.0)
-                self._cache.move_to_end(ident)
-                return cached
+                return cached, resolve(cached, ref, roll=roll)
         record = await self._functions.load(ident)
         if record is None:
             self._cache.pop(ident, None)
             raise not_found(ref)
         self._cache[ident] = record
-        self._cache.move_to_end(ident)
         if len(self._cache) > CACHED_FUNCTIONS_MAX:
-            self._cache.popitem(last=False)
-        return record
+            self._cache.pop(next(iter(self._cache)))
+        return record, resolve(record, ref, roll=roll)
 
     async def _take_replies(self, prefix: str) -> None:
         failures = 0

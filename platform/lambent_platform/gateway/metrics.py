@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from lambent_platform.contracts.errors import ApiError, TooManyRequests
+
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+
+
+@dataclass(slots=True)
+class MeasuredCall:
+    """What an invocation that is being measured ends with."""
+
+    outcome: str = "platform_error"
 
 
 class GatewayMetrics:
@@ -16,6 +29,7 @@ class GatewayMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._outcomes: dict[tuple[str, str], Counter] = {}
         self.invocations = Counter(
             "lambent_gateway_invocations",
             "Invocations that a gateway took, by kind and by what became of them.",
@@ -34,6 +48,32 @@ class GatewayMetrics:
         self.in_flight = Gauge(
             "lambent_gateway_in_flight", "Invocations that wait for their reply.", registry=self.registry
         )
+
+    @contextmanager
+    def measured(self, kind: Literal["sync", "event"]) -> Iterator[MeasuredCall]:
+        """Count one invocation by what the block ends with; without an `outcome` set it is an error of the platform."""
+        call = MeasuredCall()
+        began_s = time.perf_counter()
+        try:
+            yield call
+        except TooManyRequests as error:
+            call.outcome = "throttled"
+            self.throttles.labels(error.extra.get("Reason", "")).inc()
+            raise
+        except ApiError as error:
+            call.outcome = "refused" if error.status < 500 else "platform_error"
+            raise
+        finally:
+            self._outcome(kind, call.outcome).inc()
+            if kind == "sync":
+                self.latency.observe(time.perf_counter() - began_s)
+
+    def _outcome(self, kind: str, outcome: str) -> Counter:
+        # Looking a labelled counter up costs more than counting, and this is on the path of every call.
+        found = self._outcomes.get((kind, outcome))
+        if found is None:
+            found = self._outcomes[kind, outcome] = self.invocations.labels(kind, outcome)
+        return found
 
     def exposition(self, snapshots: Mapping[str, str]) -> bytes:
         """Everything in Prometheus's text format; other roles' samples carry the label `instance_id`."""
