@@ -1,0 +1,122 @@
+"""The services that are spoken, and their models, loaded when they are first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Literal, cast
+
+from botocore.loaders import Loader
+from botocore.model import OperationModel, ServiceModel
+
+from lambent_platform.gateway.aws.registry import Registry
+from lambent_platform.gateway.aws.routing import Router
+from lambent_platform.gateway.aws.validation import Validator
+
+Protocol = Literal["rest-json", "json", "query"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEntry:
+    """What must be known of a service before its model is loaded. `name` is botocore's, also in credential scopes."""
+
+    name: str
+    api_version: str
+    target_prefix: str = ""
+    """In front of the dot in `X-Amz-Target`."""
+    dated_paths: bool = False
+    """Its paths begin with a date, as those of Lambda do, and so name the service."""
+
+
+SERVICES: Final = (
+    ServiceEntry("lambda", "2015-03-31", dated_paths=True),
+    ServiceEntry("logs", "2014-03-28", target_prefix="Logs_20140328"),
+    ServiceEntry("sts", "2011-06-15"),
+)
+
+
+class Service:
+    """One service's model and everything that is made of it once."""
+
+    def __init__(self, model: ServiceModel) -> None:
+        self.model = model
+        self.name: str = model.service_name
+        self.protocol = cast(Protocol, model.metadata["protocol"])
+        self.validator = Validator()
+
+    @cached_property
+    def router(self) -> Router:
+        """Find an operation by method and path (rest-json only)."""
+        http = {name: self.model.operation_model(name).http for name in self.operation_names}
+        return Router((name, spec["method"], spec["requestUri"]) for name, spec in http.items())
+
+    @cached_property
+    def operation_names(self) -> frozenset[str]:
+        """Every operation of the model."""
+        return frozenset(self.model.operation_names)
+
+    @cached_property
+    def error_members(self) -> Mapping[str, frozenset[str]]:
+        """Members of each error shape of the model, by error code."""
+        return {shape.error_code: frozenset(shape.members) for shape in self.model.error_shapes}
+
+    def operation(self, name: str) -> OperationModel:
+        """Return one operation of the model, which must know it."""
+        return self.model.operation_model(name)
+
+
+class ServiceCatalog:
+    """Every service, each loaded on first use (about 40 ms) and kept."""
+
+    def __init__(self, entries: Sequence[ServiceEntry] = SERVICES) -> None:
+        self.entries = {entry.name: entry for entry in entries}
+        self.by_target = {entry.target_prefix: entry.name for entry in entries if entry.target_prefix}
+        self.by_api_version = {entry.api_version: entry.name for entry in entries}
+        self._loaded: dict[str, Service] = {}
+
+    def get(self, name: str) -> Service:
+        """Return a service of the catalog.
+
+        Raises:
+            KeyError: there is no such service here.
+        """
+        service = self._loaded.get(name)
+        if service is None:
+            service = self._loaded[name] = Service(_load(self.entries[name]))
+        return service
+
+
+def coverage(catalog: ServiceCatalog, registry: Registry) -> dict[str, tuple[list[str], list[str]]]:
+    """Return (served, not served) operation names by service, sorted, for every service that serves anything.
+
+    Raises:
+        ValueError: an operation is registered that its model does not know.
+    """
+    table = {}
+    for name, served in registry.served().items():
+        known = catalog.get(name).operation_names
+        if not served <= known:
+            raise ValueError(f"{name} has no {', '.join(sorted(served - known))}")
+        table[name] = (sorted(served), sorted(known - served))
+    return table
+
+
+def _load(entry: ServiceEntry) -> ServiceModel:
+    # Only botocore's own data: a model in the user's home folder must not change what is served.
+    loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+    description = loader.load_service_model(entry.name, "service-2", entry.api_version)
+    _drop_documentation(description)
+    return ServiceModel(description, entry.name)
+
+
+def _drop_documentation(node: Any) -> None:
+    """Drop AWS's prose from a model: most of its size in memory, never read here."""
+    if isinstance(node, dict):
+        if isinstance(node.get("documentation"), str):
+            del node["documentation"]
+        for child in node.values():
+            _drop_documentation(child)
+    elif isinstance(node, list):
+        for child in node:
+            _drop_documentation(child)
