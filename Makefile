@@ -23,7 +23,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	@touch $@
 
 demo: $(READY) ## Deploy and call a real function, from zero to zero
-	$(BIN)/python examples/demo.py
+	$(BIN)/python examples/demo/run.py
 
 up: $(READY) ## Run the platform on this machine (lambent up)
 	$(BIN)/lambent up
@@ -42,10 +42,10 @@ check: $(READY) ## Form, types, layers and unit tests
 	$(PYTEST) tests/unit
 
 bench: $(READY) ## Measure: warm and cold calls, memory at rest
-	$(BIN)/python -m bench
+	$(BIN)/python bench/run.py
 
 bench-quick: $(READY) ## One short run of the same
-	$(BIN)/python -m bench --quick
+	$(BIN)/python bench/run.py --quick
 
 lock: $(READY) ## Make the lock files again from pyproject.toml
 	$(BIN)/python -m pip install -q uv
