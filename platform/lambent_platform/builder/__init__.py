@@ -1,1 +1,1 @@
-"""Slow and blocking work as RQ jobs: runtime images and dependency installs."""
+"""Jobs that block and take long: runtime images and dependency installs, taken from an RQ queue."""

@@ -19,6 +19,49 @@ INSTALL_DISK_MB: Final = 1536
 """Room for the package, what pip or npm downloads, and what they install."""
 INSTALL_PROCESSES_MAX: Final = 256
 
+BuildKind = Literal["image", "dependencies"]
+BuildPhase = Literal["queued", "running", "waiting", "succeeded", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRecord:
+    """What is known of one build. Times are liveness time in ms.
+
+    `waiting` means: an infrastructure failed it, and it is queued again when it is due.
+    """
+
+    id: str
+    phase: BuildPhase
+    attempts: int = 0
+    """How often infrastructure failed it: its engine or a store was away, its builder was lost."""
+    ended_at_ms: int = 0
+    read_at_ms: int = 0
+    """The same clock, when this was read."""
+    reason: str = ""
+    reason_code: str = ""
+    """One of the model's `StateReasonCode`."""
+    result: str = ""
+    """Object key of the package with its dependencies; image tag for an image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOrder:
+    """What a job builds: an image of a runtime, or the dependencies of a package for it.
+
+    `id` is made of what is built, so that who wants the same waits for the same job.
+    """
+
+    id: str
+    kind: BuildKind
+    runtime: str
+    source_key: str = ""
+    """Object key of the uploaded package (`dependencies` only)."""
+
+
+def log_key(build_id: str) -> str:
+    """Object key of a build's log, which is readable while it runs."""
+    return f"builds/{build_id}.log"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallOrder:

@@ -8,7 +8,7 @@
 --          · number of fields to delete, then their names
 --          · number of URLs to add, then id and qualifier of each
 --          · number of URLs to remove, then their ids
--- Writes   fn:<ident>, fns, preparing, urls, reserved, usage, generation, wake
+-- Writes   fn:<ident>, fns, preparing, urls, reserved, usage, generation, wake-preparation
 -- Returns  the new generation; 0 where it was changed, made or deleted since; -1 where too much would be reserved
 -- Atomic   all of it or nothing; a generation is never used twice, also not by a function made again.
 
@@ -36,7 +36,7 @@ if ARGV[8] ~= '0' then redis.call('HINCRBY', P .. 'usage', ARGV[7], ARGV[8]) end
 redis.call('ZADD', P .. 'fns', 0, ident)
 if preparing == '1' then
   redis.call('SADD', P .. 'preparing', ident)
-  wake()
+  if redis.call('LLEN', P .. 'wake-preparation') == 0 then redis.call('RPUSH', P .. 'wake-preparation', '1') end
 else
   redis.call('SREM', P .. 'preparing', ident)
 end
