@@ -9,6 +9,7 @@ the rest  the generic layer, from the service models
 from __future__ import annotations
 
 import asyncio
+import socket
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -101,8 +102,12 @@ def make_app(
 
 
 @asynccontextmanager
-async def listening(app: web.Application, host: str, port: int, *, drain_s: float = 4.0) -> AsyncIterator[int]:
+async def listening(
+    app: web.Application, host: str, port: int, *, sock: socket.socket | None = None, drain_s: float = 4.0
+) -> AsyncIterator[int]:
     """Serve an application; yields the bound port (`port` may be 0). At the end, running calls get `drain_s`.
+
+    With `sock`, which listens already, host and port do not matter.
 
     Raises:
         OSError: the address cannot be bound.
@@ -120,7 +125,8 @@ async def listening(app: web.Application, host: str, port: int, *, drain_s: floa
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
+        site = web.SockSite(runner, sock) if sock is not None else web.TCPSite(runner, host, port, backlog=1024)
+        await site.start()
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()

@@ -253,6 +253,21 @@ class LogStore:
         # None: it went, by `expire` or `delete_group`, since the index was read.
         return list(_events(chunk, data)) if data is not None else []
 
+    async def create_group(self, group: str) -> bool:
+        """Make an empty group; False where there is one already. `append` makes a group that is missing."""
+        ident, prefix = self._ident(group), self._prefix(group)
+        with translated():
+            created = await self._redis.client.zadd(f"{prefix}loggroups", {ident: 0}, nx=True)
+            await self._redis.client.hsetnx(f"{prefix}log:{ident}", "created_ms", self._clock.now_ms())
+        return bool(created)
+
+    async def create_stream(self, group: str, stream: str) -> bool:
+        """Make an empty stream, whose times are now; False where there is one already."""
+        ident, prefix = self._ident(group), self._prefix(group)
+        with translated():
+            streams = f"{prefix}logstreams:{ident}"
+            return bool(await self._redis.client.zadd(streams, {stream: self._clock.now_ms()}, nx=True))
+
     async def delete_group(self, group: str) -> bool:
         """Delete a group with all its lines; False where there is none."""
         ident, prefix = self._ident(group), self._prefix(group)
