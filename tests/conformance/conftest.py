@@ -99,6 +99,7 @@ class Bench:
             memory_mb=memory_mb,
             host_dir=self.folder / environment_id,
             runtime_api=runtime_api,
+            cpu_boost=True,
         )
 
     async def start(self, *, memory_mb: int = 128, runtime_api: ProtocolFactory = Refuse) -> Running:

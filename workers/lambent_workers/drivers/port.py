@@ -32,6 +32,8 @@ class SandboxSpec:
     read-only at `task_root`; the worker fills it, before or after the start."""
     runtime_api: ProtocolFactory
     """Makes the protocol that serves one connection of the Runtime API; the driver listens and accepts."""
+    cpu_boost: bool = False
+    """Lend it at least one vCPU until `configure` is called without a boost, as Lambda does for its init phase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,12 @@ class Sandbox(Protocol):
     endpoint_url: str
     """For `AWS_ENDPOINT_URL`, seen from inside: the platform's public API."""
 
-    async def configure(self, *, memory_mb: int, ephemeral_mb: int) -> None:
-        """Give a stem its function's limits, before any user code is read."""
+    async def configure(self, *, memory_mb: int, ephemeral_mb: int, cpu_boost: bool = False) -> None:
+        """Give a stem its function's limits, before any user code is read.
+
+        With `cpu_boost` it may use one vCPU at least, whatever its memory; call it again without, once the handler
+        is loaded, to set the share that goes with its memory.
+        """
 
     async def spawn(self, argv: Sequence[str], env: Mapping[str, str], *, cwd: str) -> None:
         """Run the runtime's process, once; `env` is all of its environment.
@@ -99,7 +105,10 @@ class Sandbox(Protocol):
         """Undo `freeze`. Must be quick: it is on a caller's path."""
 
     async def close(self) -> None:
-        """End everything in it and remove every trace: processes, container, mounts, sockets, `host_dir`. Idempotent."""
+        """End everything in it and remove every trace: processes, container, mounts, sockets, `host_dir`.
+
+        Idempotent.
+        """
 
 
 class Driver(Protocol):
@@ -118,7 +127,7 @@ class Driver(Protocol):
         """
 
     def bootstrap_argv(self, runtime: Runtime, handler: str) -> Sequence[str]:
-        """Return the command that runs the runtime: our bootstrap, or what a `provided` package or mapped image brings."""
+        """Return the command that runs the runtime: our bootstrap, or what a package or mapped image brings."""
 
     def is_native(self, runtime: Runtime) -> bool:
         """Whether `bootstrap_argv` is our own bootstrap on the channel, rather than a client of the Runtime API."""

@@ -151,7 +151,7 @@ class DockerDriver:
             settings,
             image=self._images.plan(spec.runtime).tag,
             environment_id=spec.environment_id,
-            sizes=limits(spec.memory_mb, spec.ephemeral_mb, settings.runtime_share_mb),
+            sizes=limits(spec.memory_mb, spec.ephemeral_mb, settings.runtime_share_mb, boosted=spec.cpu_boost),
             ephemeral_mb=spec.ephemeral_mb,
             folder=self._paths.of(spec.host_dir),
             network=network,
