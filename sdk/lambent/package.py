@@ -54,8 +54,8 @@ def pack(folder: Path) -> Package:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name, source in found:
-            data, mode = _read(source)
-            total += len(data)
+            size, mode = _stat(source)
+            total += size
             if total > UNZIPPED_BYTES:
                 raise PackageError(f"{folder} holds more than {UNZIPPED_BYTES:,} bytes; is something in it not code?")
             entry = zipfile.ZipInfo(name, _EPOCH)
@@ -64,16 +64,25 @@ def pack(folder: Path) -> Package:
             executable = bool(mode & 0o100) or name == "bootstrap"
             entry.external_attr = (0o100755 if executable else 0o100644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, data)
+            archive.writestr(entry, _read(source))
     content = buffer.getvalue()
     if len(content) > ZIP_BYTES:
         raise PackageError(f"the package of {folder} is {len(content):,} bytes, over the limit of {ZIP_BYTES:,}")
     return Package(content, len(found), total)
 
 
-def _read(source: Path) -> tuple[bytes, int]:
+def _stat(source: Path) -> tuple[int, int]:
+    """Return size and mode."""
     try:
-        return source.read_bytes(), source.stat().st_mode
+        found = source.stat()
+    except OSError as error:
+        raise PackageError(f"{source} cannot be read: {error.strerror}") from error
+    return found.st_size, found.st_mode
+
+
+def _read(source: Path) -> bytes:
+    try:
+        return source.read_bytes()
     except OSError as error:
         raise PackageError(f"{source} cannot be read: {error.strerror}") from error
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from lambent.aio import AsyncClient
+from lambent.connection import Connection
 from lambent.deployment import DEPLOY_TIMEOUT_S, OnProgress
 from lambent.records import Environment, Function, InvocationResult, LogEvent
 from lambent.spec import FunctionSpec
@@ -38,6 +39,11 @@ class Client:
         except BaseException:
             self._stop()
             raise
+
+    @property
+    def connection(self) -> Connection:
+        """Where it speaks to, and as whom."""
+        return self._client.connection
 
     def __enter__(self) -> Self:
         return self
