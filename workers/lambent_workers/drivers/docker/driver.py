@@ -131,7 +131,6 @@ class DockerDriver:
                 if output_path is not None:
                     output_path.close()
         await self._greet(control, parts)
-        control.send(encode_limit(spec.memory_mb * MIB))
         sandbox = DockerSandbox(
             engine,
             parts,
@@ -142,6 +141,10 @@ class DockerDriver:
             direct_limits=self._direct_limits,
             on_closed=self._sandboxes.discard,
         )
+        if spec.cpu_boost:
+            control.send(encode_limit(spec.memory_mb * MIB))
+        else:
+            await sandbox.configure(memory_mb=spec.memory_mb, ephemeral_mb=spec.ephemeral_mb)
         self._sandboxes.add(sandbox)
         return sandbox
 
@@ -151,7 +154,8 @@ class DockerDriver:
             settings,
             image=self._images.plan(spec.runtime).tag,
             environment_id=spec.environment_id,
-            sizes=limits(spec.memory_mb, spec.ephemeral_mb, settings.runtime_share_mb, boosted=spec.cpu_boost),
+            # The engine's own work inside the new container is slow on a small function's share of a processor.
+            sizes=limits(spec.memory_mb, spec.ephemeral_mb, settings.runtime_share_mb, boosted=True),
             ephemeral_mb=spec.ephemeral_mb,
             folder=self._paths.of(spec.host_dir),
             network=network,
