@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from lambent_platform.contracts.function import CodePackage
+from lambent_platform.gateway.app import Route, below, split_path
 from lambent_platform.store.objects import ObjectStore
 
 PATH: Final = "/_lambent/code/"
@@ -31,13 +32,15 @@ class CodeDownload:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return the routes to serve."""
-        return [web.get(f"{PATH}{{name}}", self.download)]
+    def route(self) -> Route:
+        """Return the route to serve."""
+        return Route(below(PATH), self.download)
 
     async def download(self, request: web.Request) -> web.StreamResponse:
         """Stream one package."""
-        name = request.match_info["name"]
+        name = split_path(request)[0].removeprefix(PATH)
+        if request.method not in ("GET", "HEAD"):
+            raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD"))
         key = f"code/{name}"
         size = await self._objects.size(key) if _NAME.fullmatch(name) else None
         if size is None:
