@@ -71,7 +71,7 @@ def warm(plan: Plan, sandbox: str) -> list[str]:
             url = platform.invoke_url("hello")
             load(url, 64, 2.0)
             rows = [
-                f"| warm ({sandbox}) | echo req/s | Invoke req/s | ratio | echo p50 ms | Invoke p50 ms | Invoke p99 ms |",
+                f"| warm ({sandbox}) | echo req/s | Invoke req/s | ratio | echo p50 ms | Invoke p50 ms | p99 ms |",
                 "|---|---|---|---|---|---|---|",
             ]
             for connections in CONNECTIONS:

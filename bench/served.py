@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import os
@@ -11,13 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import botocore.config
 import botocore.session
 
@@ -110,7 +109,7 @@ def platform(*options: str) -> Iterator[Platform]:
                 env={**os.environ, "LAMBENT_LOG_LEVEL": "warning"},
             )
             try:
-                endpoint = asyncio.run(_ready(process, data_dir / "endpoint", Path(folder) / "log"))
+                endpoint = _ready(process, data_dir / "endpoint", Path(folder) / "log")
                 yield Platform(endpoint, process, data_dir)
             finally:
                 process.send_signal(signal.SIGINT)
@@ -121,17 +120,14 @@ def platform(*options: str) -> Iterator[Platform]:
                     process.wait()
 
 
-async def _ready(process: subprocess.Popen[bytes], written: Path, log: Path) -> str:
+def _ready(process: subprocess.Popen[bytes], written: Path, log: Path) -> str:
     deadline = time.monotonic() + READY_TIMEOUT_S
-    async with aiohttp.ClientSession() as session:
-        while time.monotonic() < deadline:
-            if process.poll() is not None:
-                raise RuntimeError(f"the platform ended at its start:\n{log.read_text()}")
-            if written.exists():
-                endpoint = written.read_text().strip()
-                with contextlib.suppress(aiohttp.ClientError):
-                    async with session.get(f"{endpoint}/readyz") as response:
-                        if response.status == 200:
-                            return endpoint
-            await asyncio.sleep(0.05)
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the platform ended at its start:\n{log.read_text()}")
+        if written.exists():
+            endpoint = written.read_text().strip()
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{endpoint}/readyz", timeout=5):
+                return endpoint
+        time.sleep(0.05)
     raise RuntimeError(f"the platform was not ready in {READY_TIMEOUT_S} s:\n{log.read_text()}")

@@ -38,6 +38,8 @@ class EnvironmentRecord:
     """Liveness time of its start or claim."""
     container: str = ""
     """What the driver calls it: a container id, or `pid 123`."""
+    idle_since_ms: int = 0
+    """Liveness time of the end of its last call; 0 while it is not idle."""
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary for JSON."""

@@ -98,3 +98,40 @@ def choose_worker(
     if not fitting:
         return None
     return max(fitting, key=lambda worker: (worker.id in with_stem, worker.capacity_mb - worker.used_mb)).id
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """An environment that could make room."""
+
+    id: str
+    worker: str
+    memory_mb: int
+    idle_since_ms: int
+
+
+def choose_victims(
+    workers: Sequence[WorkerLoad], idle: Sequence[Idle], *, memory_mb: int, runtime: str, pool: str, architecture: str
+) -> list[Idle]:
+    """Return the environments to end so that one of this kind fits on some worker; empty where none can be made to.
+
+    On each worker the longest idle go first; of all workers, the one that gives up the fewest and the longest idle.
+    """
+    best: list[Idle] = []
+    for worker in workers:
+        if not worker.fits(memory_mb=0, runtime=runtime, pool=pool, architecture=architecture):
+            continue
+        missing_mb = worker.used_mb + memory_mb - worker.capacity_mb
+        chosen: list[Idle] = []
+        for one in sorted((i for i in idle if i.worker == worker.id), key=lambda i: i.idle_since_ms):
+            if missing_mb <= 0:
+                break
+            chosen.append(one)
+            missing_mb -= one.memory_mb
+        if missing_mb <= 0 and chosen and (not best or _cost(chosen) < _cost(best)):
+            best = chosen
+    return best
+
+
+def _cost(victims: Sequence[Idle]) -> tuple[int, int]:
+    return len(victims), max(v.idle_since_ms for v in victims)

@@ -13,7 +13,7 @@ import structlog
 from lambent_platform.contracts.environment import EnvironmentRecord, EnvironmentState, WorkerRecord
 from lambent_platform.contracts.function import FunctionRecord, FunctionVersion
 from lambent_platform.contracts.names import split_target
-from lambent_platform.core.capacity import Demand, WorkerLoad, choose_worker, environments_wanted
+from lambent_platform.core.capacity import Demand, Idle, WorkerLoad, choose_victims, choose_worker, environments_wanted
 from lambent_platform.store.demand import DemandStore, Waiting
 from lambent_platform.store.fleet import FleetStore, StartOrder
 from lambent_platform.store.invocations import InvocationStore, start_order
@@ -21,6 +21,7 @@ from lambent_platform.store.redis import RedisStore
 
 TICK_S: Final = 1.0
 STARTING: Final = frozenset({EnvironmentState.STARTING, EnvironmentState.INIT})
+IDLE: Final = frozenset({EnvironmentState.READY, EnvironmentState.FROZEN})
 
 log = structlog.get_logger("scheduler")
 
@@ -65,6 +66,17 @@ class _Fleet:
         """(starting, running) environments of a target."""
         mine = [e.state in STARTING for e in self.environments if e.target == target]
         return sum(mine), len(mine) - sum(mine)
+
+    def idle(self, target: str) -> list[Idle]:
+        """Environments of other targets that wait for a call."""
+        return [
+            Idle(e.id, e.worker, e.memory_mb, e.idle_since_ms)
+            for e in self.environments
+            if e.target and e.target != target and e.state in IDLE
+        ]
+
+    def forget(self, environment_ids: Sequence[str]) -> None:
+        self.environments = [e for e in self.environments if e.id not in environment_ids]
 
     def take(self, record: EnvironmentRecord) -> None:
         self.environments.append(record)
@@ -154,7 +166,7 @@ class CapacityLoop:
                 with_stem=fleet.stems(version.runtime),
             )
             if worker is None:
-                log.warning("no worker has room", target=one.target, memory_mb=version.memory_mb, pool=version.pool)
+                await self._make_room(version, fleet)
                 break
             environment = EnvironmentRecord(
                 id=uuid.uuid4().hex,
@@ -168,6 +180,22 @@ class CapacityLoop:
             fleet.take(environment)
             orders.append(StartOrder(environment, start_order(environment.id, version.to_dict())))
         return orders
+
+    async def _make_room(self, version: FunctionVersion, fleet: _Fleet) -> None:
+        """Let idle environments of others end; what they free wakes this loop again."""
+        victims = choose_victims(
+            fleet.workers,
+            fleet.idle(version.target),
+            memory_mb=version.memory_mb,
+            runtime=version.runtime,
+            pool=version.pool,
+            architecture=version.architecture,
+        )
+        if victims:
+            fleet.forget([victim.id for victim in victims])  # nobody is asked to end it twice in one pass
+            await self._fleet.order_retirement(victims[0].worker, [victim.id for victim in victims])
+        else:
+            log.warning("no worker has room", target=version.target, memory_mb=version.memory_mb, pool=version.pool)
 
     async def _mean_call_s(self, version: FunctionVersion, now_ms: int) -> float | None:
         moment = datetime.fromtimestamp(now_ms / 1000, UTC)

@@ -10,7 +10,7 @@ import orjson
 
 from lambent_platform.contracts.environment import EnvironmentRecord, WorkerRecord
 from lambent_platform.contracts.events import Settlement
-from lambent_platform.store.invocations import DEAD_EVENTS_KEPT, Work, decode_work
+from lambent_platform.store.invocations import DEAD_EVENTS_KEPT, Work, decode_work, retire_order
 from lambent_platform.store.redis import RedisStore, translated
 
 ORDER_GRACE_MS: Final = 30_000
@@ -66,6 +66,12 @@ class FleetStore:
             for index, said in zip(indices, await self._redis.run("start", prefix, args), strict=True):
                 done[index] = bool(said)
         return done
+
+    async def order_retirement(self, worker: str, environment_ids: Sequence[str]) -> None:
+        """Ask a worker to end environments, where they are still idle when it reads this."""
+        with translated():
+            orders = [retire_order(one) for one in environment_ids]
+            await self._redis.client.rpush(f"{self._redis.keys.home}inbox:{worker}", *orders)
 
     async def workers(self) -> list[WorkerRecord]:
         """Every registered worker."""

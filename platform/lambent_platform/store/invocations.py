@@ -73,7 +73,14 @@ class Start:
     version: dict[str, Any]
 
 
-InboxItem = Call | Start
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Inbox item: end that environment if it is idle, since its memory is needed."""
+
+    environment_id: str
+
+
+InboxItem = Call | Start | Retire
 Next = Work | SlotAnswer
 
 
@@ -108,12 +115,19 @@ def _item(data: bytes) -> InboxItem:
     if head == b"START":
         order = orjson.loads(rest)
         return Start(order["environment"], order["version"])
+    if head == b"RETIRE":
+        return Retire(rest.decode())
     return Call(head.decode(), decode_work(rest))
 
 
 def start_order(environment_id: str, version: dict[str, Any]) -> bytes:
     """Encode the inbox item that `Start` is read from."""
     return b"START\n" + orjson.dumps({"environment": environment_id, "version": version})
+
+
+def retire_order(environment_id: str) -> bytes:
+    """Encode the inbox item that `Retire` is read from."""
+    return b"RETIRE\n" + environment_id.encode()
 
 
 class InvocationStore:
