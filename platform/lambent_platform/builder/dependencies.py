@@ -23,7 +23,8 @@ from lambent_platform.store.packages import code_key, extract
 TAR_OVERHEAD: Final = 1.25
 """Headers and padding: half a block and a header for each of many small files."""
 FAILED_CODE: Final = "DependencyError"
-_KILLED_STATUS: Final = 137
+INSTALLER_KILLED_STATUS: Final = 99
+"""What the programs end with where pip or npm was killed, which is what a lack of memory does."""
 
 Ensure = Callable[[Runtime, BuildLog], object]
 
@@ -98,7 +99,7 @@ class DependencyBuilder:
             raise BuildFailed(
                 f"The installed dependencies are larger than {limits.UNZIPPED_BYTES} bytes.", "InvalidZipFileException"
             )
-        if end.cause == "memory" or end.exit_code == _KILLED_STATUS:
+        if end.cause == "memory" or end.exit_code == INSTALLER_KILLED_STATUS:
             raise BuildFailed(f"The install needed more than {self._memory_mb} MB of memory.", FAILED_CODE)
         if end.exit_code != 0:
             found = of_install(runtime.language, log.tail())

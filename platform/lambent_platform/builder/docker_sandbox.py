@@ -28,6 +28,7 @@ OPEN_FILES_MAX: Final = 4096
 _CHUNK_BYTES: Final = 256 * 1024
 _HEADER: Final = struct.Struct(">BxxxL")
 _STDOUT: Final = 1
+_KILLED_STATUS: Final = 137
 _END_S: Final = 10.0
 
 
@@ -182,6 +183,8 @@ class _Run:
         state = self._engine.inspect_container(self._container)["State"]
         if state.get("OOMKilled"):
             return InstallEnd("memory", code)
+        if code == _KILLED_STATUS:
+            raise SandboxError("Docker: the install was killed from outside")
         return InstallEnd("exit", code)
 
 
