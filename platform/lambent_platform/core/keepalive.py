@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from lambent_platform.contracts.environment import EnvironmentState
 from lambent_platform.contracts.function import FunctionVersion
@@ -59,12 +60,18 @@ _HARMLESS = frozenset({"PYTHONPATH", "NODE_PATH", "NODE_ENV"})
 _WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
 
 
+NODE_STEM_MEMORY_MB: Final = 1024
+"""Node.js fixes the limit of its heap when it starts; a stem's is that of a function of this size."""
+
+
 def stem_fits(version: FunctionVersion) -> bool:
     """Whether a stem can become an environment of this version.
 
     A stem's `/tmp` has the default size, and its interpreter runs already: variables that an interpreter, its
     allocator or the loader reads once at start would come too late.
     """
+    if version.runtime.startswith("nodejs") and version.memory_mb > NODE_STEM_MEMORY_MB:
+        return False
     return version.ephemeral_mb == EPHEMERAL_MB_MIN and not any(map(_needs_own_start, version.environment))
 
 

@@ -1,0 +1,73 @@
+"""Lambda's own error objects for what a handler cannot report itself. Pure.
+
+Source: replies recorded from AWS; the words of a dead process are those of Go's `os/exec`, which Lambda's agent uses.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Final
+
+import orjson
+
+from lambent_platform.contracts.limits import SYNC_PAYLOAD_BYTES
+from lambent_workers.drivers.port import Exit
+
+EXIT_ERROR: Final = "Runtime.ExitError"
+UNHANDLED: Final = "Unhandled"
+_SIGNALS: Final = {
+    signal.SIGABRT: "aborted",
+    signal.SIGBUS: "bus error",
+    signal.SIGFPE: "floating point exception",
+    signal.SIGHUP: "hangup",
+    signal.SIGILL: "illegal instruction",
+    signal.SIGINT: "interrupt",
+    signal.SIGKILL: "killed",
+    signal.SIGPIPE: "broken pipe",
+    signal.SIGQUIT: "quit",
+    signal.SIGSEGV: "segmentation fault",
+    signal.SIGTERM: "terminated",
+}
+
+
+def timed_out(request_id: str, timeout_s: float) -> bytes:
+    """Describe a call that reached its function's timeout."""
+    message = f"RequestId: {request_id} Error: Task timed out after {timeout_s:.2f} seconds"
+    return orjson.dumps({"errorType": "Sandbox.Timedout", "errorMessage": message})
+
+
+def exited(request_id: str, end: Exit) -> bytes:
+    """Describe a runtime's process that ended without an answer."""
+    message = f"RequestId: {request_id} Error: {exit_reason(end)}"
+    return orjson.dumps({"errorType": EXIT_ERROR, "errorMessage": message})
+
+
+def exit_reason(end: Exit) -> str:
+    """Say how a runtime's process ended. Out of memory is a kill, whichever of its processes it hit."""
+    if end.out_of_memory:
+        return "Runtime exited with error: signal: killed"
+    if end.signal is not None:
+        try:
+            name = _SIGNALS.get(signal.Signals(end.signal)) or f"signal {end.signal}"
+        except ValueError:
+            name = f"signal {end.signal}"
+        return f"Runtime exited with error: signal: {name}"
+    if end.code:
+        return f"Runtime exited with error: exit status {end.code}"
+    return "Runtime exited without providing a reason"
+
+
+def response_too_large() -> bytes:
+    """Describe a result over the limit of a buffered reply."""
+    message = f"Response payload size exceeded maximum allowed payload size ({SYNC_PAYLOAD_BYTES} bytes)."
+    return orjson.dumps({"errorType": "Function.ResponseSizeTooLarge", "errorMessage": message})
+
+
+def error_type_of(payload: bytes) -> str:
+    """Read the type of an error object that a runtime sent; empty where it has none."""
+    try:
+        found = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return ""
+    kind = found.get("errorType") if isinstance(found, dict) else None
+    return kind if isinstance(kind, str) else ""

@@ -1,0 +1,328 @@
+"""Lambda's Runtime API, served to one environment over however many connections it makes.
+
+    GET  /2018-06-01/runtime/invocation/next             waits until there is an event, however long that takes
+    POST /2018-06-01/runtime/invocation/{id}/response    202
+    POST /2018-06-01/runtime/invocation/{id}/error       202
+    POST /2018-06-01/runtime/init/error                  202
+
+What must not be is answered, never acted on: an id that is not in flight (400 `InvalidRequestID`), a step at the
+wrong time such as a second response or a second poller (403 `InvalidStateTransition`), a result over the limit (413;
+the caller gets `Function.ResponseSizeTooLarge`), a streamed result (400; the caller is told). Whoever connects, only
+the one event in flight can be answered, once.
+
+Source: AWS Lambda Developer Guide, "Using the Lambda runtime API", and its OpenAPI description.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import httptools
+import orjson
+
+from lambent_platform.contracts.limits import SYNC_PAYLOAD_BYTES
+from lambent_workers.runtime_link import AnswerKind, Delivery, RuntimeEvents
+
+VERSION: Final = "/2018-06-01/runtime"
+_NEXT: Final = f"{VERSION}/invocation/next"
+_INIT_ERROR: Final = f"{VERSION}/init/error"
+_INVOCATION: Final = f"{VERSION}/invocation/"
+HEADER_BYTES_MAX: Final = 1_310_720
+"""AWS's clients send up to 1 MB of X-Ray cause in a header."""
+CONNECTIONS_MAX: Final = 64
+_REASONS: Final = {
+    200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+    413: "Payload Too Large", 431: "Request Header Fields Too Large", 503: "Service Unavailable",
+}  # fmt: skip
+
+
+class RuntimeApi:
+    """The state that an environment's connections share; a `RuntimeLink` once it is attached.
+
+    Until `attach`, and for an environment whose runtime speaks frames, every request is refused.
+    """
+
+    def __init__(self) -> None:
+        self._events: RuntimeEvents | None = None
+        self._poller: Connection | None = None
+        self._waiting: Delivery | None = None
+        self._in_flight = ""
+        self._last = ""
+        self._initialised = False
+        self._connections: set[Connection] = set()
+        self.taken = False
+
+    def connect(self) -> asyncio.Protocol:
+        """Make the protocol for one connection; the factory that a sandbox's spec names."""
+        return Connection(self)
+
+    def attach(self, events: RuntimeEvents) -> None:
+        """Begin to serve a runtime."""
+        self._events = events
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Give the event to whoever polls, or to the first who will."""
+        self.taken = False
+        self._waiting = delivery
+        self._hand_over()
+
+    def drain(self) -> None:
+        """Do nothing: requests are acted on as they arrive."""
+
+    def close(self) -> None:
+        """Refuse and end every connection."""
+        self._events = self._poller = self._waiting = None
+        self._in_flight = ""
+        for connection in list(self._connections):
+            connection.abort()
+
+    # -- what connections ask ------------------------------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> bool:
+        """Count a connection; False where there are too many."""
+        if len(self._connections) >= CONNECTIONS_MAX:
+            return False
+        self._connections.add(connection)
+        return True
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection; a poller that went away is not waiting any more."""
+        self._connections.discard(connection)
+        if self._poller is connection:
+            self._poller = None
+
+    def request(self, connection: Connection) -> None:
+        """Answer one whole request, now or (`next`) later."""
+        method, path = connection.method, connection.path
+        events = self._events
+        if events is None:
+            connection.refuse(403, "InvalidStateTransition", "This environment does not use the Runtime API")
+        elif path == _NEXT:
+            if method == "GET":
+                self._next(connection, events)
+            else:
+                connection.refuse(405, "MethodNotAllowed", f"{method} is not allowed here")
+        elif path == _INIT_ERROR and method == "POST":
+            self._init_error(connection, events)
+        elif path.startswith(_INVOCATION) and method == "POST":
+            self._answer(connection, events)
+        else:
+            connection.refuse(404, "NotFound", f"No such operation: {method} {path[:200]}")
+
+    def _next(self, connection: Connection, events: RuntimeEvents) -> None:
+        if self._poller is not None or self._in_flight:
+            step = "an invocation is in flight" if self._in_flight else "another request waits for the next invocation"
+            connection.refuse(403, "InvalidStateTransition", f"State transition failed for runtime: {step}")
+            return
+        self._poller = connection
+        if not self._initialised:
+            self._initialised = True
+            events.on_ready()
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._poller is None or self._waiting is None:
+            return
+        connection, delivery = self._poller, self._waiting
+        self._poller = self._waiting = None
+        self._in_flight = delivery.request_id
+        self.taken = True
+        headers = {
+            "Content-Type": "application/json",
+            "Lambda-Runtime-Aws-Request-Id": delivery.request_id,
+            "Lambda-Runtime-Deadline-Ms": str(delivery.deadline_ms),
+            "Lambda-Runtime-Invoked-Function-Arn": delivery.arn,
+            "Lambda-Runtime-Trace-Id": delivery.trace_id,
+        }
+        if delivery.client_context:
+            headers["Lambda-Runtime-Client-Context"] = delivery.client_context
+        connection.respond(200, delivery.payload, headers)
+
+    def _init_error(self, connection: Connection, events: RuntimeEvents) -> None:
+        if self._initialised or connection.too_large:
+            connection.refuse(403, "InvalidStateTransition", "State transition failed for runtime: init has ended")
+            return
+        self._initialised = True
+        connection.accept()
+        events.on_init_failed(_error_object(connection.body, connection.error_type))
+
+    def _answer(self, connection: Connection, events: RuntimeEvents) -> None:
+        request_id, _, verb = connection.path.removeprefix(_INVOCATION).partition("/")
+        if verb not in ("response", "error"):
+            connection.refuse(404, "NotFound", f"No such operation: POST {connection.path[:200]}")
+        elif request_id != self._in_flight or not request_id:
+            if request_id and request_id == self._last:
+                message = "State transition failed for runtime: this invocation was answered already"
+                connection.refuse(403, "InvalidStateTransition", message)
+            else:
+                connection.refuse(400, "InvalidRequestID", "Invalid request ID")
+        else:
+            self._in_flight, self._last = "", request_id
+            self._settle(connection, events, request_id, verb)
+
+    def _settle(self, connection: Connection, events: RuntimeEvents, request_id: str, verb: str) -> None:
+        if connection.too_large:
+            message = f"Exceeded maximum allowed payload size ({SYNC_PAYLOAD_BYTES} bytes)."
+            connection.refuse(413, "RequestEntityTooLarge", message)
+            events.on_answer(request_id, b"", AnswerKind.TOO_LARGE)
+        elif verb == "error":
+            connection.accept()
+            events.on_answer(request_id, _error_object(connection.body, connection.error_type), AnswerKind.ERROR)
+        elif connection.streaming:
+            message = "Streamed responses are not supported: respond without Lambda-Runtime-Function-Response-Mode"
+            connection.refuse(400, "InvalidFunctionResponseMode", message)
+            body = orjson.dumps({"errorMessage": message, "errorType": "Runtime.InvalidResponseMode"})
+            events.on_answer(request_id, body, AnswerKind.ERROR)
+        else:
+            connection.accept()
+            events.on_answer(request_id, connection.body, AnswerKind.RESULT)
+
+
+class Connection(asyncio.Protocol):
+    """One connection: HTTP/1.1, one request after the other, bodies and headers bounded."""
+
+    def __init__(self, api: RuntimeApi) -> None:
+        self._api = api
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._waits = False
+        """A whole request was read and is not answered yet."""
+        self._reset()
+
+    def _reset(self) -> None:
+        self.method = ""
+        self.path = ""
+        self.streaming = False
+        self.error_type = ""
+        self.too_large = False
+        self._url = b""
+        self._body = bytearray()
+        self._header_bytes = 0
+        self._expects_continue = False
+
+    @property
+    def body(self) -> bytes:
+        """The request's body."""
+        return bytes(self._body)
+
+    # -- asyncio.Protocol ----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, unless this environment has too many connections."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if not self._api.opened(self):
+            self.refuse(503, "TooManyConnections", "This environment has too many connections", close=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._transport = None
+        self._api.closed(self)
+
+    def eof_received(self) -> bool:
+        """Close: a runtime that stops sending does not wait for an answer either."""
+        return False
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; what is not HTTP is answered 400 and ends the connection."""
+        if self._transport is None:
+            return
+        if not self.path:
+            self._header_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.refuse(400, "BadRequest", "No upgrade here", close=True)
+        except httptools.HttpParserError as error:
+            if not self._waits:
+                self.refuse(400, "BadRequest", f"Not HTTP: {error}", close=True)
+            self.abort()
+            return
+        if not self.path and self._header_bytes > HEADER_BYTES_MAX:
+            self.refuse(431, "HeaderTooLarge", f"Headers are over {HEADER_BYTES_MAX} bytes", close=True)
+
+    # -- httptools -----------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        if self._waits:
+            raise httptools.HttpParserError("a request before the answer to the one before it")
+        self._reset()
+
+    def on_url(self, url: bytes) -> None:
+        """Collect the request's target."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Note the headers that matter."""
+        lowered = name.lower()
+        if lowered == b"lambda-runtime-function-response-mode":
+            self.streaming = value.strip().lower() == b"streaming"
+        elif lowered == b"lambda-runtime-function-error-type":
+            self.error_type = value.decode("latin-1")[:256]
+        elif lowered == b"expect":
+            self._expects_continue = value.strip().lower() == b"100-continue"
+
+    def on_headers_complete(self) -> None:
+        """Read the target; invite the body where the client waits for that."""
+        self.method = self._parser.get_method().decode("ascii")
+        self.path = self._url.decode("latin-1").partition("?")[0] or "/"
+        if self._expects_continue and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, data: bytes) -> None:
+        """Collect the body up to the limit; what is over it is read and dropped."""
+        if not self.too_large:
+            if len(self._body) + len(data) > SYNC_PAYLOAD_BYTES:
+                self.too_large = True
+                self._body.clear()
+            else:
+                self._body += data
+
+    def on_message_complete(self) -> None:
+        """Act on the whole request."""
+        self._waits = True
+        self._api.request(self)
+
+    # -- answers -------------------------------------------------------------------------------------------------
+
+    def accept(self) -> None:
+        """Answer 202."""
+        self.respond(202, b'{"status":"OK"}\n', {"Content-Type": "application/json"})
+
+    def refuse(self, status: int, error_type: str, message: str, *, close: bool = False) -> None:
+        """Answer an error in the API's own shape."""
+        body = orjson.dumps({"errorMessage": message, "errorType": error_type})
+        self.respond(status, body, {"Content-Type": "application/json"}, close=close)
+
+    def respond(self, status: int, body: bytes, headers: dict[str, str], *, close: bool = False) -> None:
+        """Write one response."""
+        self._waits = False
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        keep = not close and self._parser.should_keep_alive()
+        lines = [f"HTTP/1.1 {status} {_REASONS[status]}"]
+        # A caller's text must not become a header of its own.
+        lines += [f"{name}: {value}".replace("\r", " ").replace("\n", " ") for name, value in headers.items()]
+        lines.append(f"Content-Length: {len(body)}")
+        lines.append("Connection: keep-alive" if keep else "Connection: close")
+        transport.write("\r\n".join(lines).encode("utf-8") + b"\r\n\r\n" + body)
+        if not keep:
+            transport.close()
+
+    def abort(self) -> None:
+        """End the connection, after what was written."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+def _error_object(body: bytes, error_type: str) -> bytes:
+    """Return what a caller gets of a runtime's error: its own JSON, or its text in the shape of one."""
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        text = body.decode(errors="replace")
+        return orjson.dumps({"errorMessage": text, "errorType": error_type or "Unhandled"})
+    return body

@@ -1,0 +1,499 @@
+"""The worker: takes calls from its inbox, runs them in its environments, and gives their ends back in batches.
+
+Loops: one inbox for each partition, the finisher, the heartbeat, and the housekeeping of what is idle. A call that
+finds its environment ready is handed over in the tick that read it; tasks are made for what is slow only: starts,
+freezing, retiring. Whatever the worker cannot run goes back in front of its queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from lambent_platform.contracts.clock import EventClock
+from lambent_platform.contracts.environment import EnvironmentState, WorkerRecord
+from lambent_platform.contracts.errors import SandboxError, StoreUnavailable
+from lambent_platform.contracts.function import FunctionVersion
+from lambent_platform.contracts.invocation import Reply
+from lambent_platform.core import retries
+from lambent_platform.core.keepalive import Idle, idle_action
+from lambent_platform.store.fleet import FleetStore
+from lambent_platform.store.invocations import (
+    Call,
+    InboxItem,
+    InvocationStore,
+    Next,
+    Outcome,
+    Retire,
+    SlotAnswer,
+    Start,
+    Work,
+)
+from lambent_workers.code_cache import CodeCache
+from lambent_workers.drivers.port import Driver, DriverInfo
+from lambent_workers.environment import Ended, Environment
+from lambent_workers.finisher import BACKOFF_S, Finisher
+from lambent_workers.heartbeat import Heartbeat
+from lambent_workers.hot_reload import HotReload
+from lambent_workers.logs import LogPump
+from lambent_workers.settings import WorkerSettings
+from lambent_workers.starter import Starter
+from lambent_workers.stems import StemPool
+from lambent_workers.walls import Builder
+
+_log = structlog.get_logger(__name__)
+INBOX_WAIT_S: Final = 1.0
+"""Also how long the end waits for a read that nothing comes to: a cancelled read could lose what it had popped."""
+TICK_S: Final = 0.5
+START_FAILED_PAUSE_S: Final = 1.0
+"""Before a call is given back whose environment the platform could not start, so that attempts do not spin."""
+STRANDED_S: Final = 10.0
+"""An idle environment whose slot is nowhere, though no call has come for it either, is ended after this time."""
+
+
+class Worker:
+    """One machine's environments. `run` until `stop`."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        invocations: InvocationStore,
+        fleet: FleetStore,
+        driver: Driver,
+        driver_info: DriverInfo,
+        code: CodeCache,
+        logs: LogPump,
+        clock: EventClock,
+        liveness_ms: Callable[[], Awaitable[int]],
+    ) -> None:
+        """Wire a worker; `liveness_ms` asks the store for its clock, and the driver is open already."""
+        self.settings = settings
+        self.environments: dict[str, Environment] = {}
+        self._invocations = invocations
+        self._clock = clock
+        self._info = driver_info
+        builder = Builder(driver, settings.environments_dir)
+        self.stems = StemPool(builder, settings.keepalive, settings.worker_id)
+        self._code = code
+        self._starter = Starter(builder, self.stems, code, logs, parallel=settings.start_parallelism)
+        self._hot_reload = HotReload(self)
+        self._heartbeat = Heartbeat(fleet, liveness_ms, record=self._record, environments=self._records)
+        self._finisher = Finisher(
+            invocations, settings.worker_id, clock=clock, liveness_ms=self._heartbeat.now_ms, taken=self._after
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._draining = False
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Begin to end: `run` returns when what runs has ended, or its time is over."""
+        self._stopping.set()
+
+    async def run(self, *, started: asyncio.Event | None = None) -> None:
+        """Serve until `stop`; sets `started` once the worker is registered."""
+        await self._code.open()
+        await self._heartbeat.register()
+        if started is not None:
+            started.set()
+        background = [
+            asyncio.create_task(self._finisher.run(), name="finisher"),
+            asyncio.create_task(self._heartbeat.run(self._give_up), name="heartbeat"),
+            asyncio.create_task(self._housekeeping(), name="housekeeping"),
+        ]
+        inboxes = [
+            asyncio.create_task(self._inbox(prefix), name=f"inbox {prefix}") for prefix in self._invocations.partitions
+        ]
+        stopping: asyncio.Task[Any] = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({stopping, *background, *inboxes}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (*background, *inboxes):
+                if task.done():
+                    task.result()  # a loop only ends by a defect: say which, and end
+            await self._drain()
+            await asyncio.gather(*inboxes)
+            async with asyncio.timeout(INBOX_WAIT_S):
+                await self._finisher.settled()
+        except TimeoutError:
+            _log.warning("some ended calls could not be written: the store is away")
+        finally:
+            for task in (stopping, *background, *inboxes):
+                task.cancel()
+            await asyncio.gather(stopping, *background, *inboxes, return_exceptions=True)
+            await self._close_everything()
+
+    async def _drain(self) -> None:
+        """Take nothing more, finish what runs, give back the rest."""
+        self._draining = True
+        await self._heartbeat.beat_quietly()
+        closing = asyncio.create_task(self.stems.close())
+        try:
+            async with asyncio.timeout(self.settings.drain_timeout_s):
+                while self.environments:
+                    for environment in list(self.environments.values()):
+                        self._let_go(environment)
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            for environment in list(self.environments.values()):
+                self._interrupt(environment)
+        self._drained.set()
+        await closing
+
+    def _let_go(self, environment: Environment) -> None:
+        environment.condemned = True
+        if environment.callable:
+            self.retire(environment)
+        elif environment.state in (EnvironmentState.STARTING, EnvironmentState.INIT):
+            self._discard(environment)
+
+    def _interrupt(self, environment: Environment) -> None:
+        """End an environment in mid-call: an event goes back, a caller is told."""
+        work = environment.work
+        if work is not None and work.event is None:
+            reply = Reply(id=work.invocation.id, payload=b"The worker was shut down", failure="ServiceException")
+            self._finisher.finish(
+                Outcome(environment_id=environment.id, invocation=work.invocation, reply=reply, keep=False)
+            )
+        elif work is not None:
+            self._finisher.give_back(work)
+        self._discard(environment)
+
+    async def _close_everything(self) -> None:
+        for environment in list(self.environments.values()):
+            self._end(environment)
+        await self.stems.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _give_up(self) -> None:
+        """End everything: the platform took this worker for dead and has taken back its calls."""
+        _log.warning("this worker was given up by the platform; it begins anew", environments=len(self.environments))
+        for environment in list(self.environments.values()):
+            self._end(environment)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run something slow beside the loops; a defect in it is logged."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+        return task
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a task of the worker failed", task=task.get_name(), exc_info=error)
+
+    # -- inbox ---------------------------------------------------------------------------------------------------
+
+    async def _inbox(self, prefix: str) -> None:
+        attempt = 0
+        while not self._drained.is_set():
+            try:
+                items = await self._invocations.inbox(self.settings.worker_id, wait_s=INBOX_WAIT_S, prefix=prefix)
+                attempt = 0
+            except StoreUnavailable as error:
+                if attempt == 0:
+                    _log.warning("the inbox cannot be read", error=str(error))
+                await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
+                attempt += 1
+                continue
+            for item in items:
+                self._take(item)
+
+    def _take(self, item: InboxItem) -> None:
+        if isinstance(item, Call):
+            environment = self.environments.get(item.environment_id)
+            if environment is None:
+                self._finisher.give_back(item.work)
+            else:
+                self.dispatch(environment, item.work)
+        elif isinstance(item, Start):
+            self._begin(item)
+        elif isinstance(item, Retire):
+            environment = self.environments.get(item.environment_id)
+            if environment is not None and environment.callable:
+                self.retire(environment)
+
+    def dispatch(self, environment: Environment, work: Work) -> None:
+        """Run a call in an environment, or give it back where that cannot take it."""
+        if not environment.callable:
+            self._finisher.give_back(work)
+        elif work.event is not None and retries.expired(work.event, now_ms=self._clock.now_ms()):
+            self._finisher.finish(self._expire(environment, work))
+        elif environment.version.code.hot_reload_path and not self._hot_reload.fresh(environment):
+            self.spawn(self._hot_reload.run(environment, work), f"hot reload of {environment.id}")
+        else:
+            environment.run(work)
+
+    def _expire(self, environment: Environment, work: Work) -> Outcome:
+        assert work.event is not None
+        attempt = retries.Attempt(
+            number=work.invocation.attempt - 1, payload=work.invocation.payload, response=b"",
+            executed_version=environment.version.version, request_id=work.invocation.id,
+        )  # fmt: skip
+        settlement = retries.expire(attempt, work.event, now_ms=self._clock.now_ms())
+        return Outcome(environment_id=environment.id, invocation=work.invocation, settlement=settlement, keep=True)
+
+    # -- starting ------------------------------------------------------------------------------------------------
+
+    def _begin(self, order: Start) -> None:
+        version = FunctionVersion.from_dict(order.version)
+        if self._draining:
+            self.spawn(self._withdraw(order.environment_id, version.target), "withdraw")
+            return
+        if order.environment_id not in self.environments:
+            self.start(order.environment_id, version)
+
+    def start(self, environment_id: str, version: FunctionVersion) -> Environment:
+        """Bring up an environment under this id."""
+        self.stems.use(version.runtime)
+        log = self._starter.open_log(version, environment_id)
+        environment = Environment(environment_id, self.settings.worker_id, version, host=self, log=log)
+        self.environments[environment_id] = environment
+        environment.starting = self.spawn(self._bring_up(environment), f"start of {environment_id}")
+        return environment
+
+    async def _bring_up(self, environment: Environment) -> None:
+        try:
+            await self._starter.bring_up(environment)
+        except (SandboxError, StoreUnavailable) as error:
+            if environment.gone():
+                return
+            _log.error(
+                "an environment could not be started", function=environment.version.name,
+                environment=environment.id, error=str(error),
+            )  # fmt: skip
+            waiting = environment.work
+            environment.vanish()
+            await asyncio.sleep(START_FAILED_PAUSE_S)
+            await self._answer_one(environment, waiting, failure=f"The function could not be started: {error}")
+
+    def ready(self, environment: Environment) -> None:
+        """Offer an environment whose handler is loaded (or whose init takes long)."""
+        held, environment.held = environment.held, None
+        if held is not None:
+            environment.run(held)
+        else:
+            self.spawn(self._offer(environment), f"offer of {environment.id}")
+
+    async def _offer(self, environment: Environment) -> None:
+        record = orjson.dumps(environment.record().to_dict())
+        answer = await self._ask_offer(environment, record)
+        if answer is SlotAnswer.GONE:
+            await self._heartbeat.register()
+            answer = await self._ask_offer(environment, record)
+        self._follow(environment, answer)
+
+    async def _ask_offer(self, environment: Environment, record: bytes) -> Next:
+        attempt = 0
+        while True:
+            try:
+                return await self._invocations.offer(
+                    self.settings.worker_id, environment.id, environment.target,
+                    now_ms=self._heartbeat.now_ms(), record=record,
+                )  # fmt: skip
+            except StoreUnavailable:
+                await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
+                attempt += 1
+
+    def failed_to_start(self, environment: Environment, error: bytes) -> None:
+        """Answer one call that waits for this target with what its init failed of."""
+        held, environment.held = environment.held, None
+        self.spawn(self._answer_one(environment, held, error=error), f"failure of {environment.id}")
+
+    async def _answer_one(
+        self, environment: Environment, work: Work | None, *, error: bytes = b"", failure: str = ""
+    ) -> None:
+        """End one waiting call (or the one held) by an environment that never became ready."""
+        work = work or environment.held
+        environment.held = None
+        if work is None:
+            answer = await self._ask_offer(environment, b"")
+            work = answer if isinstance(answer, Work) else None
+        if work is not None:
+            if not failure:
+                self._finisher.finish(self._outcome(environment, environment.fail_call(work, error)))
+            elif work.event is not None:
+                self._finisher.give_back(work)
+            else:
+                reply = Reply(id=work.invocation.id, payload=failure.encode(), failure="ServiceException")
+                self._finisher.finish(
+                    Outcome(environment_id=environment.id, invocation=work.invocation, reply=reply, keep=False)
+                )
+        self._end(environment)
+
+    # -- what environments say -----------------------------------------------------------------------------------
+
+    def ended(self, environment: Environment, ended: Ended) -> None:
+        """Give the end of a call back."""
+        self.stems.use(environment.version.runtime)
+        self._finisher.finish(self._outcome(environment, ended))
+        if not ended.keep:
+            self._end(environment)
+
+    def untaken(self, environment: Environment, work: Work) -> None:
+        """Give back a call whose environment died before it took it."""
+        self._finisher.give_back(work)
+        self._discard(environment)
+
+    def died(self, environment: Environment) -> None:
+        """Take the slot of a dead environment out of service before a call is placed on it."""
+        _log.info("an idle environment died", function=environment.version.name, environment=environment.id)
+        self._discard(environment)
+
+    def _outcome(self, environment: Environment, ended: Ended) -> Outcome:
+        invocation, version = ended.work.invocation, environment.version
+        billed = ended.billed_ms * version.memory_mb
+        if ended.work.event is not None:
+            attempt = retries.Attempt(
+                number=invocation.attempt, payload=invocation.payload, response=ended.payload,
+                function_error=ended.function_error, executed_version=version.version, request_id=invocation.id,
+            )  # fmt: skip
+            settlement = retries.settle(
+                attempt, ended.work.event, now_ms=self._clock.now_ms(), delays_s=self.settings.retry_delays_s
+            )
+            return Outcome(
+                environment_id=environment.id, invocation=invocation, settlement=settlement, keep=ended.keep,
+                billed_ms_mb=billed,
+            )  # fmt: skip
+        reply = Reply(
+            id=invocation.id, payload=ended.payload, function_error=ended.function_error,
+            executed_version=version.version,
+            log_tail=base64.b64encode(environment.log_tail()).decode() if invocation.log_tail else "",
+        )  # fmt: skip
+        return Outcome(
+            environment_id=environment.id, invocation=invocation, reply=reply, keep=ended.keep, billed_ms_mb=billed
+        )
+
+    # -- what comes next -----------------------------------------------------------------------------------------
+
+    def _after(self, outcome: Outcome, following: Next) -> None:
+        """Follow the store's word after a call; the environment may be gone, or another under the same id."""
+        environment = self.environments.get(outcome.environment_id)
+        if outcome.keep and environment is not None:
+            self._follow(environment, following)
+        elif isinstance(following, Work):
+            self._finisher.give_back(following)
+        elif outcome.keep and following is SlotAnswer.IDLE:
+            self.spawn(self._withdraw(outcome.environment_id, outcome.invocation.target), "withdraw")
+
+    def _follow(self, environment: Environment, following: Next) -> None:
+        if isinstance(following, Work):
+            self.dispatch(environment, following)
+        elif following is SlotAnswer.IDLE:
+            if environment.gone():
+                self._discard(environment)
+            elif self._draining or environment.condemned:
+                self.retire(environment)
+        elif environment.callable:
+            # Not deployed any more (retire), or the slot is not registered (lost, gone): nothing can come for it.
+            if following is SlotAnswer.RETIRE:
+                self._end(environment)
+            else:
+                self.spawn(self._offer(environment), f"offer of {environment.id}")
+
+    # -- ending --------------------------------------------------------------------------------------------------
+
+    def retire(self, environment: Environment) -> None:
+        """Take an idle environment out of service, then end it; a call that is on its way to it keeps it."""
+        if not environment.retiring:
+            environment.retiring = True
+            self.spawn(self._retire(environment), f"retirement of {environment.id}")
+
+    async def _retire(self, environment: Environment) -> None:
+        try:
+            idle_s = asyncio.get_running_loop().time() - environment.idle_since
+            stranded = idle_s > self.settings.keepalive.idle_timeout_s + STRANDED_S
+            out = await self._invocations.retire(
+                self.settings.worker_id, environment.id, environment.target, dead=stranded
+            )
+        except StoreUnavailable:
+            return  # the next tick tries again
+        finally:
+            environment.retiring = False
+        if out and environment.callable:
+            self._end(environment)
+
+    def _discard(self, environment: Environment) -> None:
+        """End an environment whose slot may still be in service."""
+        self._end(environment)
+        self.spawn(self._withdraw(environment.id, environment.target), f"withdrawal of {environment.id}")
+
+    async def _withdraw(self, environment_id: str, target: str) -> None:
+        for delay_s in (*BACKOFF_S, 0.0):
+            try:
+                await self._invocations.retire(self.settings.worker_id, environment_id, target, dead=True)
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(delay_s)
+
+    def _end(self, environment: Environment) -> None:
+        if self.environments.get(environment.id) is environment:
+            del self.environments[environment.id]
+        if environment.held is not None:
+            self._finisher.give_back(environment.held)
+            environment.held = None
+        self.spawn(self.close(environment), f"end of {environment.id}")
+
+    async def close(self, environment: Environment) -> None:
+        """End an environment's sandbox; one that is still being started is waited for, so that nothing is left."""
+        starting = environment.starting
+        environment.vanish()
+        if starting is not None and not starting.done() and starting is not asyncio.current_task():
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+        await environment.close()
+
+    # -- housekeeping --------------------------------------------------------------------------------------------
+
+    async def _housekeeping(self) -> None:
+        loop = asyncio.get_running_loop()
+        tick = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            tick += 1
+            now = loop.time()
+            if self._draining:
+                continue
+            for environment in list(self.environments.values()):
+                action = idle_action(self.settings.keepalive, environment.state, now - environment.idle_since)
+                if action is Idle.RETIRE:
+                    self.retire(environment)
+                elif action is Idle.FREEZE and not environment.retiring:
+                    environment.freeze()
+            starting = any(e.state is EnvironmentState.STARTING for e in self.environments.values())
+            if not starting or tick % 4 == 0:  # a start that a caller waits for goes first
+                self.stems.tend()
+            if tick % 2 == 0:
+                await self._retire_what_is_not_deployed()
+
+    async def _retire_what_is_not_deployed(self) -> None:
+        idle = [environment for environment in self.environments.values() if environment.callable]
+        targets = sorted({environment.target for environment in idle})
+        if not targets:
+            return
+        try:
+            live = dict(zip(targets, await self._invocations.live(targets), strict=True))
+        except StoreUnavailable:
+            return
+        for environment in idle:
+            if not live[environment.target] and environment.callable:
+                self.retire(environment)
+
+    def _record(self) -> WorkerRecord:
+        settings = self.settings
+        return WorkerRecord(
+            id=settings.worker_id, pool=settings.pool, driver=self._info.name, capacity_mb=settings.capacity_mb,
+            architecture=settings.architecture, runtimes=self._info.runtimes, draining=self._draining,
+        )  # fmt: skip
+
+    def _records(self) -> list[Any]:
+        live = (environment.record() for environment in self.environments.values() if not environment.gone())
+        return [*live, *self.stems.records()]
