@@ -106,12 +106,10 @@ def _inspect(data: bytes, language: Language | None) -> tuple[set[str], str]:
         wanted = manifest_name(language) if language else ""
         manifest = b""
         for info, entry in judged:
-            with archive.open(info) as file:
-                if wanted and info.filename == wanted and entry.size_bytes <= MANIFEST_BYTES_MAX:
-                    manifest = file.read()
-                else:
-                    while file.read(_COPY_BYTES):
-                        pass
+            kept = bool(wanted) and entry.name == wanted and entry.size_bytes <= MANIFEST_BYTES_MAX
+            for chunk in _content(archive, info):
+                if kept:
+                    manifest += chunk
     return {entry.name for _, entry in judged}, manifest.decode("utf-8-sig", "replace")
 
 
@@ -169,6 +167,17 @@ def _link_target(archive: zipfile.ZipFile, info: zipfile.ZipInfo, entry: Entry) 
     return archive.read(info).decode("utf-8", "replace")
 
 
+def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """Read an entry, which must be as long as its directory says and have its checksum."""
+    left = info.file_size
+    with archive.open(info) as file:
+        while chunk := file.read(_COPY_BYTES):
+            left -= len(chunk)
+            yield chunk
+    if left:
+        raise zipfile.BadZipFile(f"{info.filename!r} is shorter than it says")
+
+
 def extract(source: bytes | Path, folder: Path) -> None:
     """Unpack a package into a folder, which is made if it is missing and must be empty.
 
@@ -187,8 +196,7 @@ def extract(source: bytes | Path, folder: Path) -> None:
                 _make_folder(path, folder)
             elif entry.kind is EntryKind.FILE:
                 _make_folder(path.parent, folder)
-                with archive.open(info) as content:
-                    _write_file(path, content, entry.permissions)
+                _write_file(path, _content(archive, info), entry.permissions)
         for info, entry in judged:
             if entry.kind is EntryKind.LINK:
                 path = folder.joinpath(*(parts_of(entry.name) or ()))
@@ -206,9 +214,9 @@ def _make_folder(path: Path, root: Path) -> None:
     path.chmod(0o755)
 
 
-def _write_file(path: Path, content: IO[bytes], mode: int) -> None:
+def _write_file(path: Path, content: Iterator[bytes], mode: int) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, mode), "wb") as file:
-        while chunk := content.read(_COPY_BYTES):
+        for chunk in content:
             file.write(chunk)
         os.fchmod(file.fileno(), mode)
