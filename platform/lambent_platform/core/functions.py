@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -232,6 +233,4 @@ def code_bytes(record: FunctionRecord) -> int:
 
 def hot_reload(path: str) -> CodePackage:
     """Describe a package that is a folder of the machine; its hash is that of its path, since contents change."""
-    from base64 import b64encode
-
     return CodePackage(sha256=b64encode(hashlib.sha256(path.encode()).digest()).decode(), hot_reload_path=path)

@@ -121,13 +121,13 @@ class ObjectStore:
     async def download(self, key: str, path: Path) -> bool:
         """Write an object to a file, which appears whole; False where there is no such object."""
         part = path.with_name(f"{path.name}.part")
+        if not await self.exists(key):
+            return False
         try:
             with part.open("wb") as file:
                 async for chunk in self.stream(key):
                     await asyncio.to_thread(file.write, chunk)
             part.replace(path)
-        except FileNotFoundError:
-            return False
         except OSError as error:
             raise StoreUnavailable(f"{path}: {error}") from error
         finally:
