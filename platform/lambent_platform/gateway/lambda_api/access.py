@@ -20,7 +20,7 @@ from lambent_platform.store.objects import ObjectStore
 
 PAGE_ITEMS: Final = 50
 NAME_CHARACTERS_MAX: Final = 64
-_WRITE_TRIES: Final = 20
+WRITE_TRIES: Final = 20
 _STALE_REVISION: Final = (
     "The Revision Id provided does not match the latest Revision Id. Call the {} API to retrieve the latest Revision Id"
 )
@@ -135,12 +135,17 @@ async def change(
         ResourceNotFound: there is no such function.
         ResourceConflict: others change it faster than this does.
     """
-    for _ in range(_WRITE_TRIES):
+    for _ in range(WRITE_TRIES):
         before = await read(functions, ref)
         after, result = decide(before)
         if after is before or await functions.write(ref.ident, before, after):
             return result
-    raise ResourceConflict(f"The function is being changed by others: {ref.arn}", Type="User")
+    raise contended(ref)
+
+
+def contended(ref: FunctionRef) -> ResourceConflict:
+    """Make the error for a function that others change faster than it can be written."""
+    return ResourceConflict(f"The function is being changed by others: {ref.arn}", Type="User")
 
 
 def page(

@@ -24,14 +24,15 @@ from lambent_platform.core.functions import (
     updated,
     without_version,
 )
-from lambent_platform.core.resolution import not_found
 from lambent_platform.gateway.aws.registry import Params, RequestContext, Result, operation
 from lambent_platform.gateway.lambda_api import code_download, deployment, render
 from lambent_platform.gateway.lambda_api.access import (
     PAGE_ITEMS,
+    WRITE_TRIES,
     LambdaServices,
     change,
     check_revision,
+    contended,
     deployed,
     marker,
     named,
@@ -205,12 +206,10 @@ class FunctionOperations:
         return {"StatusCode": 204}
 
     async def _delete(self, ref: FunctionRef) -> None:
-        while True:
-            record = await self._functions.load(ref.ident)
-            if record is None:
-                raise not_found(ref)
-            if await self._functions.delete(ref.ident, record):
+        for _ in range(WRITE_TRIES):
+            if await self._functions.delete(ref.ident, await read(self._functions, ref)):
                 return
+        raise contended(ref)
 
     @operation("ListFunctions")
     async def list_functions(self, context: RequestContext, params: Params) -> Result:
