@@ -188,6 +188,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waits = False
         """A whole request was read and is not answered yet."""
+        self._header_bytes = 0
+        self._reads_headers = True
         self._reset()
 
     def _reset(self) -> None:
@@ -198,7 +200,6 @@ class Connection(asyncio.Protocol):
         self.too_large = False
         self._url = b""
         self._body = bytearray()
-        self._header_bytes = 0
         self._expects_continue = False
 
     @property
@@ -228,7 +229,7 @@ class Connection(asyncio.Protocol):
         """Parse; what is not HTTP is answered 400 and ends the connection."""
         if self._transport is None:
             return
-        if not self.path:
+        if self._reads_headers:
             self._header_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -239,7 +240,7 @@ class Connection(asyncio.Protocol):
                 self.refuse(400, "BadRequest", f"Not HTTP: {error}", close=True)
             self.abort()
             return
-        if not self.path and self._header_bytes > HEADER_BYTES_MAX:
+        if self._reads_headers and self._header_bytes > HEADER_BYTES_MAX:
             self.refuse(431, "HeaderTooLarge", f"Headers are over {HEADER_BYTES_MAX} bytes", close=True)
 
     # -- httptools -----------------------------------------------------------------------------------------------
@@ -266,6 +267,8 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Read the target; invite the body where the client waits for that."""
+        self._reads_headers = False
+        self._header_bytes = 0
         self.method = self._parser.get_method().decode("ascii")
         self.path = self._url.decode("latin-1").partition("?")[0] or "/"
         if self._expects_continue and self._transport is not None:
@@ -282,7 +285,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Act on the whole request."""
-        self._waits = True
+        self._waits = self._reads_headers = True
         self._api.request(self)
 
     # -- answers -------------------------------------------------------------------------------------------------
