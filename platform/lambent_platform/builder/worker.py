@@ -107,8 +107,9 @@ def run_builder(
 ) -> None:
     """Take builds from the queue until SIGINT or SIGTERM; then end within 10 s.
 
-    `on_beat` is called every `BEAT_S` or more often, waiting or building. With `burst`, ends by itself when nothing was queued for `linger_s` seconds. To be called in the main thread of a
-    process that has started no other thread, since every build runs in a fork of it.
+    `on_beat` is called every `BEAT_S` or more often, waiting or building. With `burst`, ends by itself when nothing
+    was queued for `linger_s` seconds. To be called in the main thread of a process that has started no other thread,
+    since every build runs in a fork of it.
 
     Raises:
         StoreUnavailable: the queue's Redis is away.

@@ -5,7 +5,7 @@
            endpoint      the address of a running `lambent up`
            redis/        the embedded server's append-only file
            objects/      code packages and log chunks, unless `--objects` says otherwise
-           workers/ID/   one worker's cache and environments
+           workers/N/    one worker's cache and environments, locked by it
 """
 
 from __future__ import annotations
@@ -17,16 +17,22 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+WORKERS_MAX: Final = 64
 SOCKET_PATH_BYTES_MAX: Final = 100
 """Linux takes 107 bytes of path for a Unix socket, macOS 103."""
 
 
 class FolderError(RuntimeError):
     """The folder cannot be used; the text is one line for the operator."""
+
+
+class FolderInUse(FolderError):
+    """Another process holds it."""
 
 
 def make_private(folder: Path) -> None:
@@ -48,7 +54,8 @@ def owned(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder, which is made if it is missing. The lock ends with the process, however that ends.
 
     Raises:
-        FolderError: another process holds it; the text names its id.
+        FolderInUse: another process holds it; the text names its id.
+        FolderError: it cannot be made or written.
     """
     make_private(folder)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -57,7 +64,7 @@ def owned(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise FolderError(f"{folder} is in use by process {holder}") from error
+            raise FolderInUse(f"{folder} is in use by process {holder}") from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -81,6 +88,39 @@ def platform_id(folder: Path) -> str:
     except FileExistsError:
         pass
     return path.read_text().strip()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFolder:
+    """A worker's own part of a data folder. Workers that share one, as in Compose, each hold another."""
+
+    path: Path
+    worker_id: str
+    """The same after a restart."""
+    label: str
+    """For all that this worker makes; no other worker ever carries it."""
+
+
+@contextmanager
+def worker_folder(data_dir: Path) -> Iterator[WorkerFolder]:
+    """Hold the first part of a data folder that no other worker holds.
+
+    Raises:
+        FolderError: there is none, or it cannot be used.
+    """
+    ident = platform_id(data_dir)
+    make_private(data_dir / "workers")
+    with ExitStack() as held:
+        for number in range(WORKERS_MAX):
+            path = data_dir / "workers" / str(number)
+            try:
+                held.enter_context(owned(path))
+            except FolderInUse:
+                continue
+            suffix = f"-{number}" if number else ""
+            yield WorkerFolder(path, f"worker-{ident[:6]}{suffix}", f"{ident}{suffix}")
+            return
+    raise FolderError(f"{data_dir} is in use by {WORKERS_MAX} workers already")
 
 
 def write_atomically(path: Path, text: str) -> None:

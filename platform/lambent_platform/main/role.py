@@ -14,8 +14,8 @@ from typing import Final
 import structlog
 import uvloop
 
-from lambent_platform.contracts.errors import StoreUnavailable
 from lambent_platform.main import logging
+from lambent_platform.main.folders import FolderError
 from lambent_platform.main.settings import Settings
 
 Body = Callable[[Settings, asyncio.Event], Awaitable[None]]
@@ -23,6 +23,7 @@ Body = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 CLOSE_S: Final = 3.0
 """What a role may take to close, after `drain_s` for its running calls."""
+BEAT_S: Final = 2.0
 EXIT_SETTINGS: Final = 2
 """Exit status of what will not go away by trying again: a setting, or what the machine lacks."""
 
@@ -43,13 +44,26 @@ def run_role(role: str, settings: Settings, body: Body, *, close_s: float = CLOS
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_until_stopped(settings, body, close_s))
-    except CannotStart as error:
+    except (CannotStart, FolderError) as error:
         log.error("cannot start", reason=str(error))
         sys.stderr.write(f"lambent {role}: {error}\n")
         return EXIT_SETTINGS
-    except StoreUnavailable as error:
-        log.error("cannot start", reason=str(error))
+    except Exception:
+        log.exception("the role failed")
         return 1
+
+
+def touch(settings: Settings) -> None:
+    """Touch the file by which health checks see that this process works."""
+    if settings.alive_file is not None:
+        with contextlib.suppress(OSError):
+            settings.alive_file.touch(mode=0o644)
+
+
+async def _beat(settings: Settings) -> None:
+    while settings.alive_file is not None:
+        touch(settings)
+        await asyncio.sleep(BEAT_S)
 
 
 async def _until_stopped(settings: Settings, body: Body, close_s: float) -> int:
@@ -66,6 +80,7 @@ async def _until_stopped(settings: Settings, body: Body, close_s: float) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     stopping = asyncio.create_task(stop.wait())
+    beating = asyncio.create_task(_beat(settings))
     try:
         await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
@@ -79,6 +94,7 @@ async def _until_stopped(settings: Settings, body: Body, close_s: float) -> int:
             os._exit(1)
     finally:
         stopping.cancel()
+        beating.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await work
         return 0

@@ -8,39 +8,56 @@ import os
 import secrets
 import socket
 import sys
+from collections.abc import Callable
 
 import click
 
 from lambent_platform.contracts import limits
 from lambent_platform.contracts.clock import SystemClock
+from lambent_platform.core.images import ImagePlans
 from lambent_platform.main.options import LOGGING, STORES, with_settings
 from lambent_platform.main.role import run_role
 from lambent_platform.main.settings import Settings
-from lambent_platform.main.stores import open_store
+from lambent_platform.main.stores import open_objects, open_store
 from lambent_platform.scheduler.capacity import CapacityLoop
 from lambent_platform.scheduler.events import EventLoop
 from lambent_platform.scheduler.fleet import FleetLoop
-from lambent_platform.scheduler.scheduler import run_scheduler
+from lambent_platform.scheduler.preparation import PreparationLoop
+from lambent_platform.scheduler.scheduler import Loop, run_scheduler
 from lambent_platform.store.demand import DemandStore
 from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.functions import FunctionStore
 from lambent_platform.store.invocations import InvocationStore
+from lambent_platform.store.jobs import JobQueue, JobStore, open_queue
+from lambent_workers.images import runtimes_dir
 
 
 @click.command()
-@with_settings(*STORES, "durability", "async_retry_delays_s", "worker_lease_s", *LOGGING)
+@with_settings(
+    *STORES, "durability", "async_retry_delays_s", "worker_lease_s", "runtime_images", "alive_file", *LOGGING
+)
 def scheduler(settings: Settings) -> None:
     """Run a scheduler alone. Of several one is active; the others stand by."""
     sys.exit(run_role("scheduler", settings, run))
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the scheduler's loops, or stand by for them, until `stop`."""
+async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[], None] = lambda: None) -> None:
+    """Run the scheduler's loops, or stand by for them, until `stop`; `on_queued` is told of every build ordered."""
     async with open_store(settings) as redis:
         clock = SystemClock()
         fleet, demand = FleetStore(redis), DemandStore(redis)
         invocations = InvocationStore(redis, wait_for_disk=settings.durability == "always")
         functions = FunctionStore(redis)
+        plans = ImagePlans(runtimes_dir(), settings.runtime_images)
+        preparation = PreparationLoop(
+            functions,
+            fleet,
+            JobStore(redis),
+            JobQueue(open_queue(settings.of_jobs_redis())),
+            open_objects(settings),
+            image_tag=lambda runtime: plans.plan(runtime).tag,
+            on_queued=on_queued,
+        )
         work = asyncio.ensure_future(
             run_scheduler(
                 fleet,
@@ -56,6 +73,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                     worker_lease_ms=int(settings.worker_lease_s * 1000),
                     retry_delays_s=settings.async_retry_delays_s,
                 ),
+                others=[Loop("preparation", preparation.step, 0.0)],
             )
         )
         stopping = asyncio.create_task(stop.wait())

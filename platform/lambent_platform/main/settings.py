@@ -6,11 +6,9 @@ the default written here. Roles get plain values from their wiring; nothing else
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import json
 import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -20,6 +18,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lambent_platform.contracts import limits
+from lambent_platform.contracts.build import INSTALL_DISK_MB, INSTALL_MEMORY_MB, INSTALL_TIMEOUT_S
 from lambent_platform.contracts.runtimes import RUNTIMES
 
 PREFIX: Final = "LAMBENT_"
@@ -61,7 +60,7 @@ class Settings(BaseSettings):
         (), description="Private networks that functions may reach: 10.1.0.0/16,192.168.7.9/32."
     )
     idle_timeout_s: float = Field(300, ge=0, le=86_400, description="Last call until its environment is gone.")
-    freeze_after_s: float = Field(5, ge=0, le=86_400, description="Last call until its environment is frozen.")
+    freeze_after_s: float = Field(10, ge=0, le=86_400, description="Last call until its environment is frozen.")
     stem_idle_timeout_s: float = Field(300, ge=0, le=86_400, description="Last call of a runtime until its stems go.")
     stems: int = Field(1, ge=0, le=64, description="Sandboxes kept started ahead, for each runtime in use.")
     capacity_mb: int = Field(
@@ -81,15 +80,22 @@ class Settings(BaseSettings):
         description="Age at which an event is given up, unless its function says otherwise.",
     )
     worker_lease_s: float = Field(10, ge=2, le=300, description="Silence after which a worker is given up.")
+    install_timeout_s: int = Field(
+        int(INSTALL_TIMEOUT_S), ge=10, le=1500, description="How long a dependency install may take."
+    )
+    install_memory_mb: int = Field(INSTALL_MEMORY_MB, ge=128, description="Memory of a dependency install.")
+    install_disk_mb: int = Field(
+        INSTALL_DISK_MB, ge=64, description="Disk of a dependency install: package, downloads, what they become."
+    )
     log_retention_days: int = Field(7, ge=1, le=3653, description="Days that functions' logs are kept.")
-    log_rate_kb_s: int = Field(1024, ge=1, description="Log output a function may write; the rest is dropped, visibly.")
+    log_rate_kb_s: int = Field(4096, ge=1, description="Log output a function may write; the rest is dropped, visibly.")
     account: str = Field(limits.DEFAULT_ACCOUNT, pattern=r"^\d{12}$", description="Account id in ARNs.")
     region: str = Field(
         limits.DEFAULT_REGION, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="Region where a request names none."
     )
     pool: str = Field("default", pattern=_NAME, description="The pool this worker joins.")
     worker_id: str = Field(
-        "", description="Name of this worker, kept over restarts; made from host and folder if empty."
+        "", description="Name of this worker, kept over restarts; made from the data folder if empty."
     )
     public_url: str = Field("", description="The gateway as workers reach it; made from host and port if empty.")
     drain_s: float = Field(4, ge=0, le=900, description="How long running calls may take to end at shutdown.")
@@ -99,6 +105,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="Form of the roles' logs; auto is console on a terminal and json elsewhere."
     )
+    alive_file: Path | None = Field(None, description="A file that the role touches while it works, for health checks.")
     unsafe: bool = Field(False, description="Listen beyond loopback although requests are not authenticated.")
 
     @field_validator("data_dir")
@@ -170,11 +177,6 @@ class Settings(BaseSettings):
             )
         return self
 
-    def of_worker(self) -> str:
-        """The id of this worker: the same after a restart, another for every machine and data folder."""
-        folder = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:6]
-        return self.worker_id or f"{socket.gethostname()[:48]}-{folder}"
-
     def of_capacity_mb(self) -> int:
         """Memory that environments may be promised on this machine, in MB."""
         return self.capacity_mb or int(machine_memory_mb() * self.capacity_overcommit)
@@ -197,7 +199,7 @@ class Settings(BaseSettings):
     def to_environ(self) -> dict[str, str]:
         """The variables from which a child process reads these very settings."""
         environ = {}
-        for name, value in self.model_dump(mode="json").items():
+        for name, value in self.model_dump(mode="json", exclude_none=True).items():
             if isinstance(value, list):
                 text = ",".join(map(str, value))
             else:

@@ -30,7 +30,9 @@ WORKER_DRAIN_S: Final = 1.0
 """By the time the worker drains, its gateway's calls are over; events that still run are retried after a restart."""
 _PROBE_S: Final = 0.02
 _REAP_S: Final = 5.0
-_BUILDER_POLL_S: Final = 0.5
+BUILDER_LOOK_S: Final = 5.0
+"""An order of this process starts a builder at once; this is for what an earlier run left in the queue."""
+BUILDER_BACKOFF_S: Final = 1.0
 
 
 class Supervisor:
@@ -42,6 +44,7 @@ class Supervisor:
         self._settings = settings
         self._started = time.monotonic() if started is None else started
         self._log = structlog.get_logger("up")
+        self._queued = asyncio.Event()
         environ = settings.to_environ()
         self._valkey = (
             Child("valkey", valkey.argv(), prepare=valkey.prepare, environ={}) if valkey is not None else None
@@ -99,7 +102,7 @@ class Supervisor:
         never = asyncio.Event()
         while True:
             try:
-                await scheduler.run(self._settings, never)
+                await scheduler.run(self._settings, never, on_queued=self._queued.set)
             except StoreUnavailable as error:
                 self._log.warning("redis is away", role="scheduler", error=str(error))
             except CannotStart:
@@ -110,14 +113,19 @@ class Supervisor:
 
     async def _build(self) -> None:
         """Run a builder while jobs wait: at rest it would cost memory and do nothing."""
-        from lambent_platform.main.jobs import open_waiting
+        from lambent_platform.store.jobs import JobQueue, open_queue
 
-        async with open_waiting(self._settings) as waiting:
-            while True:
-                if await waiting():
+        queue = JobQueue(open_queue(self._settings.of_jobs_redis()))
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._queued.wait(), BUILDER_LOOK_S)
+            self._queued.clear()
+            with contextlib.suppress(StoreUnavailable):
+                while await queue.waiting():
                     status = await self._builder.run_once()
-                    self._log.debug("builder done", status=status)
-                await asyncio.sleep(_BUILDER_POLL_S)
+                    if status != 0:
+                        self._log.warning("builder ended", status=status)
+                        await asyncio.sleep(BUILDER_BACKOFF_S)
 
     async def _reap(self) -> None:
         while True:
@@ -147,8 +155,11 @@ class Supervisor:
         with contextlib.suppress(OSError):
             (self._settings.data_dir / "endpoint").unlink(missing_ok=True)
         drain_s = self._settings.drain_s + GATEWAY_EXTRA_S if gently else GATEWAY_EXTRA_S
+        deadline = time.monotonic() + drain_s + WORKER_S
+        building = asyncio.create_task(self._builder.stop(within_s=drain_s + WORKER_S))
         await self._gateway.stop(within_s=drain_s)
-        await asyncio.gather(self._worker.stop(within_s=WORKER_S), self._builder.stop(within_s=WORKER_S))
+        await self._worker.stop(within_s=deadline - time.monotonic())
+        await building
         background = [task for task in tasks if task.get_name() in ("scheduler", "builder", "reaper", "announce")]
         for task in background:
             task.cancel()

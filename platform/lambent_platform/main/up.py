@@ -19,7 +19,8 @@ from typing import Final
 import click
 
 from lambent_platform.main.children import adopt_orphans, end_descendants
-from lambent_platform.main.folders import FolderError, owned, platform_id, socket_folder
+from lambent_platform.main.engine import chosen_sandbox
+from lambent_platform.main.folders import FolderError, make_private, owned, platform_id, socket_folder
 from lambent_platform.main.options import every_setting, with_settings
 from lambent_platform.main.role import EXIT_SETTINGS, CannotStart, run_role
 from lambent_platform.main.settings import Settings
@@ -41,9 +42,12 @@ def up(settings: Settings) -> None:
             held.enter_context(owned(settings.data_dir))
             platform_id(settings.data_dir)
             listener = held.enter_context(listen(settings.host, settings.port))
-            chosen = settings.model_copy(update={"port": listener.getsockname()[1]})
+            chosen = settings.model_copy(
+                update={"port": listener.getsockname()[1], "sandbox": chosen_sandbox(settings)}
+            )
             valkey: EmbeddedValkey | None = None
             if not settings.redis:
+                make_private(settings.data_dir / "redis")
                 folder = held.enter_context(
                     socket_folder(settings.data_dir / "redis" / "run", longest_name=len(VALKEY_SOCKET))
                 )

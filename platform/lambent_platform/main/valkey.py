@@ -59,7 +59,7 @@ class EmbeddedValkey:
             "aof-use-rdb-preamble": "yes",
             "maxmemory-policy": MEMORY_POLICY,
             "daemonize": "no",
-            "logfile": "",
+            "logfile": str(self.folder / "valkey.log"),
             "loglevel": "warning",
             "always-show-logo": "no",
             # Scripts here are short; one that is not must not hold everyone up unseen.

@@ -72,6 +72,16 @@ class DockerDriver:
         self._engine, self._network = engine, network
         return DriverInfo(self.name, await self._find_runtimes(engine), tuple(network.warnings))
 
+    async def look(self) -> dict[str, str]:
+        """Say again what `DriverInfo.runtimes` said at `open`: images are built while the worker runs.
+
+        Raises:
+            SandboxError: the engine is away, or the driver is not open.
+        """
+        if self._engine is None:
+            raise SandboxError("the Docker driver is not open")
+        return await self._find_runtimes(self._engine)
+
     async def _find_runtimes(self, engine: Engine) -> dict[str, str]:
         found = {}
         for runtime in RUNTIMES.values():

@@ -1,0 +1,137 @@
+"""Wiring of the gateway role."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+import structlog
+
+from lambent_platform.contracts.clock import SystemClock
+from lambent_platform.gateway.app import Route, exactly, listening, make_app
+from lambent_platform.gateway.aws.registry import Registry
+from lambent_platform.gateway.dispatch import Dispatcher
+from lambent_platform.gateway.lambda_api.access import LambdaServices
+from lambent_platform.gateway.lambda_api.account import AccountOperations
+from lambent_platform.gateway.lambda_api.aliases import AliasOperations
+from lambent_platform.gateway.lambda_api.code_download import CodeDownload
+from lambent_platform.gateway.lambda_api.concurrency import ConcurrencyOperations
+from lambent_platform.gateway.lambda_api.event_invoke_configs import EventInvokeConfigOperations
+from lambent_platform.gateway.lambda_api.functions import FunctionOperations
+from lambent_platform.gateway.lambda_api.invoke import InvokeOperation
+from lambent_platform.gateway.lambda_api.policy import PolicyOperations
+from lambent_platform.gateway.lambda_api.tags import TagOperations
+from lambent_platform.gateway.lambda_api.url_configs import UrlConfigOperations
+from lambent_platform.gateway.lambda_api.versions import VersionOperations
+from lambent_platform.gateway.logs_api import LogOperations
+from lambent_platform.gateway.metrics import GatewayMetrics
+from lambent_platform.gateway.pages import Pages
+from lambent_platform.gateway.sts import TokenOperations
+from lambent_platform.main.options import LOGGING, STORES, with_settings
+from lambent_platform.main.role import CannotStart, run_role
+from lambent_platform.main.settings import Settings
+from lambent_platform.main.stores import open_objects, open_store
+from lambent_platform.store.fleet import FleetStore
+from lambent_platform.store.functions import FunctionStore
+from lambent_platform.store.invocations import InvocationStore
+from lambent_platform.store.logs import LogStore
+from lambent_platform.store.metrics import MetricsStore
+
+_SETTINGS: Final = (
+    "host",
+    "port",
+    "unsafe",
+    "account",
+    "region",
+    "durability",
+    "capacity_wait_s",
+    "log_retention_days",
+    "drain_s",
+    "alive_file",
+)
+LAMBDA_OPERATIONS: Final = (
+    FunctionOperations,
+    VersionOperations,
+    AliasOperations,
+    TagOperations,
+    PolicyOperations,
+    ConcurrencyOperations,
+    AccountOperations,
+    UrlConfigOperations,
+    EventInvokeConfigOperations,
+)
+"""Operations of Lambda that need only what is stored."""
+
+
+@click.command()
+@with_settings(*_SETTINGS, *STORES, *LOGGING)
+@click.option("--listen-fd", type=int, hidden=True, help="A socket that listens already.")
+def gateway(settings: Settings, listen_fd: int | None) -> None:
+    """Run a gateway alone: all HTTP. Any number of them may share one Redis."""
+    sys.exit(run_role("gateway", settings, functools.partial(run, listen_fd=listen_fd)))
+
+
+async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None = None) -> None:
+    """Serve until `stop`, then let running calls end."""
+    async with open_store(settings) as redis:
+        clock, fleet, functions = SystemClock(), FleetStore(redis), FunctionStore(redis)
+        metrics = GatewayMetrics()
+        dispatcher = Dispatcher(
+            redis,
+            InvocationStore(redis, wait_for_disk=settings.durability == "always"),
+            fleet,
+            functions,
+            clock,
+            gateway_id=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
+            capacity_wait_s=settings.capacity_wait_s,
+            metrics=metrics,
+        )
+        pages = Pages(redis, fleet, MetricsStore(redis), metrics)
+        objects = open_objects(settings)
+        registry = Registry()
+        services = LambdaServices(functions=functions, objects=objects, clock=clock)
+        registry.serve("lambda", InvokeOperation(dispatcher))
+        for operations in LAMBDA_OPERATIONS:
+            registry.serve("lambda", operations(services))
+        logs = LogStore(
+            redis,
+            objects,
+            account=settings.account,
+            region=settings.region,
+            retention_days=settings.log_retention_days,
+            clock=clock,
+        )
+        registry.serve("logs", LogOperations(logs, clock))
+        registry.serve("sts", TokenOperations())
+        app = make_app(
+            registry,
+            routes=[*_routes(pages), CodeDownload(objects).route()],
+            account=settings.account,
+            region=settings.region,
+        )
+        sock = socket.socket(fileno=listen_fd) if listen_fd is not None else None
+        async with dispatcher.running():
+            try:
+                async with listening(app, settings.host, settings.port, sock=sock, drain_s=settings.drain_s) as port:
+                    structlog.get_logger("gateway").info("listening", host=settings.host, port=port)
+                    await stop.wait()
+            except OSError as error:
+                raise CannotStart(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+
+
+def _routes(pages: Pages) -> list[Route]:
+    own: Mapping[str, Any] = {
+        "/healthz": pages.health,
+        "/readyz": pages.ready,
+        "/metrics": pages.metrics,
+        "/_lambent/environments": pages.environments,
+        "/_lambent/runtimes": pages.runtimes,
+    }
+    return [Route(exactly(path), handler) for path, handler in own.items()]
