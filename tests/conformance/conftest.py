@@ -132,7 +132,8 @@ class Bench:
         script.chmod(0o644)
         root = running.sandbox.task_root
         interpreter = self.driver.bootstrap_argv(self.runtime, "program.handler")[0]
-        await running.sandbox.spawn([interpreter, "-u", f"{root}/program.py"], dict(env or {}), cwd=root)
+        whole = {"AWS_LAMBDA_RUNTIME_API": running.sandbox.runtime_api_address, **(env or {})}
+        await running.sandbox.spawn([interpreter, "-u", f"{root}/program.py"], whole, cwd=root)
 
     async def clear(self) -> None:
         """Close what a test left running."""
@@ -172,7 +173,32 @@ async def docker_bench(folder: Path) -> AsyncIterator[Bench]:
         await driver.close()
 
 
-DRIVERS: dict[str, Callable[[Path], contextlib.AbstractAsyncContextManager[Bench]]] = {"docker": docker_bench}
+@contextlib.asynccontextmanager
+async def process_bench(folder: Path) -> AsyncIterator[Bench]:
+    """The process driver, behind the best walls that the user who runs the tests can have."""
+    from lambent_workers.drivers.process.driver import ProcessDriver, ProcessSettings
+
+    with tempfile.TemporaryDirectory(prefix="lambent-state-") as state:
+        driver = ProcessDriver(
+            ProcessSettings(
+                platform_id=f"test-{uuid.uuid4().hex[:12]}",
+                endpoint_url="http://127.0.0.1:1",
+                state_dir=Path(state) / "process",
+            )
+        )
+        try:
+            info = await driver.open()
+            if not info.isolated:
+                pytest.skip("neither root nor bubblewrap: there are no walls to test")
+            yield Bench(driver, folder)
+        finally:
+            await driver.close()
+
+
+DRIVERS: dict[str, Callable[[Path], contextlib.AbstractAsyncContextManager[Bench]]] = {
+    "docker": docker_bench,
+    "process": process_bench,
+}
 
 
 @pytest_asyncio.fixture(
