@@ -16,7 +16,7 @@ Source: AWS Lambda Developer Guide, "Using the Lambda runtime API", and its Open
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 import httptools
 import orjson
@@ -211,8 +211,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, unless this environment has too many connections."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have its methods, but not asyncio's class for a base.
+        self._transport = cast(asyncio.Transport, transport)
         if not self._api.opened(self):
             self.refuse(503, "TooManyConnections", "This environment has too many connections", close=True)
 
