@@ -96,7 +96,7 @@ class Environment:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._started_at_ms = time.time_ns() // 1_000_000
-        self.idle_since = self._loop.time()
+        self.idle_since = time.monotonic()
         self._walls: Walls | None = None
         self._link: RuntimeLink | None = None
         self._loaded = False
@@ -128,7 +128,13 @@ class Environment:
         return EnvironmentRecord(
             id=self.id, worker=self._worker_id, target=self.target, runtime=self.version.runtime, state=self.state,
             memory_mb=self.version.memory_mb, started_at_ms=self._started_at_ms, container=self.label,
+            idle_since_ms=self._idle_since_ms(),
         )  # fmt: skip
+
+    def _idle_since_ms(self) -> int:
+        if not self.callable:
+            return 0
+        return int(time.time() * 1000 - (time.monotonic() - self.idle_since) * 1000)
 
     def hold(self, walls: Walls) -> None:
         """Own walls: `close` ends them."""
@@ -148,7 +154,7 @@ class Environment:
         self._output_open = True
         self._loop.add_reader(walls.sandbox.output_fd, self._read_output)
         self._watch = asyncio.create_task(self._wait_for_exit(walls), name=f"exit of {self.id}")
-        self._init_began = self._loop.time()
+        self._init_began = time.monotonic()
         self._timer = self._loop.call_later(INIT_TIMEOUT_S, self._init_takes_long)
         if walls.native:
             self._link = native = NativeRuntime(walls.sandbox.channel, self)
@@ -165,8 +171,8 @@ class Environment:
         if self._loaded or self.gone():
             return
         self._loaded = True
-        self._init_ms = (self._loop.time() - self._init_began) * 1000
-        self.compared_at = self._loop.time()
+        self._init_ms = (time.monotonic() - self._init_began) * 1000
+        self.compared_at = time.monotonic()
         self._calm = asyncio.create_task(self._end_boost())
         if self.state is not _State.INIT:
             # Init took so long that it was offered before: what it was given waits here, on its own timeout.
@@ -175,7 +181,7 @@ class Environment:
             return
         self._cancel_timer()
         self._become(_State.READY)
-        self.idle_since = self._loop.time()
+        self.idle_since = time.monotonic()
         self._host.ready(self)
 
     async def _end_boost(self) -> None:
@@ -195,7 +201,7 @@ class Environment:
     def _fail_init(self, error: bytes, error_type: str) -> None:
         work = self._work
         self._drain_output()
-        init_ms = (self._loop.time() - self._init_began) * 1000 if self._init_began else 0.0
+        init_ms = (time.monotonic() - self._init_began) * 1000 if self._init_began else 0.0
         self._log.line(report.init_report_line(init_ms=init_ms, status="error", error_type=error_type))
         if work is not None:
             self._finish(error, failures.UNHANDLED, keep=False, status="error", error_type=error_type)
@@ -208,14 +214,14 @@ class Environment:
         if self.state is _State.INIT:
             self._log.line(report.init_report_line(init_ms=INIT_TIMEOUT_S * 1000, status="timeout"))
             self._become(_State.READY)
-            self.idle_since = self._loop.time()
+            self.idle_since = time.monotonic()
             self._host.ready(self)
 
     def fail_call(self, work: Work, error: bytes) -> Ended:
         """Write the log of a call that this failed environment only answers, and say how it ended."""
         self._log.begin()
         self._log.line(report.start_line(work.invocation.id, self.version.version))
-        self._began = self._loop.time()
+        self._began = time.monotonic()
         self._work = work
         return self._conclude(error, failures.UNHANDLED, False, "error", failures.error_type_of(error))
 
@@ -232,7 +238,7 @@ class Environment:
             self._become(_State.READY)
         self._become(_State.BUSY)
         self._work = work
-        self._began = self._loop.time()
+        self._began = time.monotonic()
         self._timer = self._loop.call_later(self.version.timeout_s, self._time_out)
         self._log.begin()
         self._log.line(report.start_line(work.invocation.id, self.version.version))
@@ -246,7 +252,7 @@ class Environment:
     def _deliver(self, work: Work) -> None:
         assert self._link is not None
         invocation = work.invocation
-        left_s = self._began + self.version.timeout_s - self._loop.time()
+        left_s = self._began + self.version.timeout_s - time.monotonic()
         self._link.deliver(
             Delivery(
                 invocation.id,
@@ -287,7 +293,7 @@ class Environment:
         ended = self._conclude(payload, function_error, keep, status, error_type)
         if keep:
             self._become(_State.READY)
-            self.idle_since = self._loop.time()
+            self.idle_since = time.monotonic()
         else:
             self.vanish()
         self._host.ended(self, ended)
@@ -295,7 +301,7 @@ class Environment:
     def _conclude(self, payload: bytes, function_error: str, keep: bool, status: str, error_type: str) -> Ended:
         work, self._work = self._work, None
         assert work is not None
-        duration_ms = (self._loop.time() - self._began) * 1000
+        duration_ms = (time.monotonic() - self._began) * 1000
         init_ms, self._init_ms = self._init_ms, None
         invocation_id = work.invocation.id
         self._log.line(report.end_line(invocation_id))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,13 +26,13 @@ class HotReload:
 
     def fresh(self, environment: Environment) -> bool:
         """Whether the folder was compared a moment ago."""
-        return asyncio.get_running_loop().time() - environment.compared_at < CHECK_INTERVAL_S
+        return time.monotonic() - environment.compared_at < CHECK_INTERVAL_S
 
     async def run(self, environment: Environment, work: Work) -> None:
         """Run a call in an environment of the folder as it is now."""
         folder = Path(environment.version.code.hot_reload_path)
         now = await asyncio.to_thread(fingerprint, folder)
-        environment.compared_at = asyncio.get_running_loop().time()
+        environment.compared_at = time.monotonic()
         if now == environment.fingerprint or not environment.callable:
             self._worker.dispatch(environment, work)
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
@@ -409,7 +410,7 @@ class Worker:
 
     async def _retire(self, environment: Environment) -> None:
         try:
-            idle_s = asyncio.get_running_loop().time() - environment.idle_since
+            idle_s = time.monotonic() - environment.idle_since
             stranded = idle_s > self.settings.keepalive.idle_timeout_s + STRANDED_S
             out = await self._invocations.retire(
                 self.settings.worker_id, environment.id, environment.target, dead=stranded
@@ -454,12 +455,11 @@ class Worker:
     # -- housekeeping --------------------------------------------------------------------------------------------
 
     async def _housekeeping(self) -> None:
-        loop = asyncio.get_running_loop()
         tick = 0
         while True:
             await asyncio.sleep(TICK_S)
             tick += 1
-            now = loop.time()
+            now = time.monotonic()
             if self._draining:
                 continue
             for environment in list(self.environments.values()):

@@ -20,6 +20,10 @@ from lambent_platform.store.invocations import InvocationStore, start_order
 from lambent_platform.store.redis import RedisStore
 
 TICK_S: Final = 1.0
+"""How long the loop sleeps while nothing waits."""
+LOOK_AGAIN_S: Final = (0.01, 0.02, 0.04, 0.08, 0.16)
+"""How soon it looks again at what waits, after so many looks in a row that ordered nothing."""
+LINGER_MS: Final = 1_000
 STARTING: Final = frozenset({EnvironmentState.STARTING, EnvironmentState.INIT})
 IDLE: Final = frozenset({EnvironmentState.READY, EnvironmentState.FROZEN})
 
@@ -104,46 +108,60 @@ class CapacityLoop:
         self._invocations = invocations
         self._functions = functions
         self._account_concurrency = account_concurrency
+        self._idle_looks: int | None = None
+        """Looks in a row that found something waiting and ordered nothing; None while nothing waits."""
+        self._emptied_at_ms: dict[str, int] = {}
+        """When targets on the list were first seen with nothing waiting."""
 
     async def step(self) -> None:
-        """Sleep until something waits, or a second; then give it capacity."""
-        await self._demand.sleep(TICK_S)
+        """Sleep until something begins to wait, or it is time to look again; then give it capacity."""
+        looks = self._idle_looks
+        woken = await self._demand.sleep(TICK_S if looks is None else LOOK_AGAIN_S[min(looks, len(LOOK_AGAIN_S) - 1)])
         waiting = await self._demand.waiting()
         if not waiting:
+            self._idle_looks = None
             return
+        self._idle_looks = 0 if looks is None or woken else looks + 1
         workers = await self._fleet.workers()
         fleet = _Fleet.of(workers, await self._fleet.environments([w.id for w in workers]))
         now_ms = await self._redis.now_ms()
         orders: list[StartOrder] = []
         for one in waiting:
-            version = await self._current(one)
-            if version is not None:
-                orders += await self._orders(one, version, fleet, now_ms)
+            if one.calls + one.events == 0:
+                await self._forget(one.target, fleet, now_ms)
+                continue
+            self._emptied_at_ms.pop(one.target, None)
+            orders += await self._orders(one, fleet, now_ms)
         if orders:
+            self._idle_looks = 0
             await self._fleet.start(orders)
 
-    async def _current(self, one: Waiting) -> FunctionVersion | None:
-        """The version that a target is, or None where nothing is to be started for it."""
-        if one.calls + one.events == 0:
-            await self._demand.forget(one.target)
-            return None
+    async def _forget(self, target: str, fleet: _Fleet, now_ms: int) -> None:
+        """Take a target off the list of what waits.
+
+        While it has environments it stays for a moment: calls that come and go in a busy function's queue would
+        otherwise wake this loop for each of them.
+        """
+        emptied_at_ms = self._emptied_at_ms.setdefault(target, now_ms)
+        if fleet.count(target) == (0, 0) or now_ms - emptied_at_ms >= LINGER_MS:
+            await self._demand.forget(target)
+            del self._emptied_at_ms[target]
+
+    async def _orders(self, one: Waiting, fleet: _Fleet, now_ms: int) -> list[StartOrder]:
+        """Order the environments that a target needs now; what waits for a state that is not deployed moves on."""
         ident, name, revision = split_target(one.target)
         record = await self._functions.load(ident)
         deployed = record.versions.get(name) if record else None
-        if deployed is None:
+        if record is None or deployed is None:
             await self._invocations.retarget(
                 one.target, "", code="ResourceNotFoundException", message="The function was deleted."
             )
-            return None
+            return []
         version = deployed.serving
         if version.revision != revision:
             await self._invocations.retarget(one.target, version.target, code="", message="")
-            return None
-        return version
-
-    async def _orders(self, one: Waiting, version: FunctionVersion, fleet: _Fleet, now_ms: int) -> list[StartOrder]:
-        record = await self._functions.load(version.ref.ident)
-        reserved = record.reserved_concurrency if record else None
+            return []
+        reserved = record.reserved_concurrency
         starting, running = fleet.count(one.target)
         wanted = environments_wanted(
             Demand(
@@ -157,29 +175,36 @@ class CapacityLoop:
         )
         orders = []
         for _ in range(wanted):
-            worker = choose_worker(
-                fleet.workers,
-                memory_mb=version.memory_mb,
-                runtime=version.runtime,
-                pool=version.pool,
-                architecture=version.architecture,
-                with_stem=fleet.stems(version.runtime),
-            )
-            if worker is None:
+            order = self._order(version, fleet, now_ms)
+            if order is None:
                 await self._make_room(version, fleet)
                 break
-            environment = EnvironmentRecord(
-                id=uuid.uuid4().hex,
-                worker=worker,
-                target=one.target,
-                runtime=version.runtime,
-                state=EnvironmentState.STARTING,
-                memory_mb=version.memory_mb,
-                started_at_ms=now_ms,
-            )
-            fleet.take(environment)
-            orders.append(StartOrder(environment, start_order(environment.id, version.to_dict())))
+            orders.append(order)
         return orders
+
+    def _order(self, version: FunctionVersion, fleet: _Fleet, now_ms: int) -> StartOrder | None:
+        """Place one environment; None where no worker has room."""
+        worker = choose_worker(
+            fleet.workers,
+            memory_mb=version.memory_mb,
+            runtime=version.runtime,
+            pool=version.pool,
+            architecture=version.architecture,
+            with_stem=fleet.stems(version.runtime),
+        )
+        if worker is None:
+            return None
+        environment = EnvironmentRecord(
+            id=uuid.uuid4().hex,
+            worker=worker,
+            target=version.target,
+            runtime=version.runtime,
+            state=EnvironmentState.STARTING,
+            memory_mb=version.memory_mb,
+            started_at_ms=now_ms,
+        )
+        fleet.take(environment)
+        return StartOrder(environment, start_order(environment.id, version.to_dict()))
 
     async def _make_room(self, version: FunctionVersion, fleet: _Fleet) -> None:
         """Let idle environments of others end; what they free wakes this loop again."""

@@ -22,9 +22,9 @@ local function wake()
   if redis.call('LLEN', P .. 'wake') == 0 then redis.call('RPUSH', P .. 'wake', '1') end
 end
 
+-- Who begins to wait wakes the scheduler; who joins others that wait is seen when it looks again by itself.
 local function demand(target)
-  redis.call('SADD', P .. 'demand', target)
-  wake()
+  if redis.call('SADD', P .. 'demand', target) == 1 then wake() end
 end
 
 -- Whether one more call of this function may run: 'ok', or whose limit says no ('reserved', 'account').
