@@ -65,7 +65,9 @@ def images() -> ImageBuilder:
 def sandbox() -> Iterator[DockerInstallSandbox]:
     """A sandbox of a platform of its own, of which nothing must be left."""
     platform_id = f"test-{uuid.uuid4().hex[:12]}"
-    yield DockerInstallSandbox(platform_id=platform_id, image_tag=lambda runtime: PLANS.plan(runtime).tag)
+    yield DockerInstallSandbox(
+        platform_id=platform_id, image_tag=lambda runtime: PLANS.plan(runtime).tag, network="none"
+    )
     assert containers(platform_id) == []
 
 
@@ -305,9 +307,17 @@ def test_processes_are_limited(images: ImageBuilder, sandbox: DockerInstallSandb
 
 def test_an_image_that_is_away_is_not_the_packages_fault() -> None:
     """The engine without the runtime's image is infrastructure: another try."""
-    missing = DockerInstallSandbox(platform_id="none", image_tag=lambda runtime: "lambent/none:none")
+    missing = DockerInstallSandbox(platform_id="none", image_tag=lambda runtime: "lambent/none:none", network="none")
     with pytest.raises(SandboxError):
         run(missing, "pass")
+
+
+def test_without_the_platforms_network_nothing_is_installed(images: ImageBuilder) -> None:
+    """The worker has not made it yet: put off, rather than run in a network that is open; nothing is left."""
+    early = DockerInstallSandbox(platform_id="test-early", image_tag=lambda runtime: PLANS.plan(runtime).tag)
+    with pytest.raises(SandboxError, match="lambent-test-early"):
+        run(early, "pass")
+    assert containers("test-early") == []
 
 
 def test_what_a_killed_builder_left_is_removed_and_what_lives_is_not(
@@ -320,7 +330,7 @@ def test_what_a_killed_builder_left_is_removed_and_what_lives_is_not(
         "from lambent_platform.builder.docker_sandbox import DockerInstallSandbox\n"
         "from lambent_platform.contracts.build import InstallOrder\n"
         "from lambent_platform.contracts.runtimes import RUNTIMES\n"
-        "s = DockerInstallSandbox(platform_id=sys.argv[1], image_tag=lambda r: sys.argv[2])\n"
+        "s = DockerInstallSandbox(platform_id=sys.argv[1], image_tag=lambda r: sys.argv[2], network='none')\n"
         "o = InstallOrder(job='job-9', runtime=RUNTIMES['python3.13'], output_bytes_max=10,\n"
         "    command=('python3', '-c', 'import sys, time; print(1, file=sys.stderr, flush=True); time.sleep(99)'))\n"
         "f = tempfile.TemporaryFile()\n"

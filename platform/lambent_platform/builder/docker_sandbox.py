@@ -35,15 +35,16 @@ _END_S: Final = 10.0
 class DockerInstallSandbox:
     """An `InstallSandbox` of containers: one for each install, of the image of the runtime itself.
 
-    `network` is the engine's default bridge or the platform's own, by name.
+    `network` is by default the platform's own, which the worker's driver makes on the same engine and keeps from
+    private addresses. While it is not there an install is put off: a stranger's code gets no network that is open.
     """
 
     def __init__(
-        self, *, platform_id: str, image_tag: Callable[[Runtime], str], network: str = "bridge", oci_runtime: str = ""
+        self, *, platform_id: str, image_tag: Callable[[Runtime], str], network: str = "", oci_runtime: str = ""
     ) -> None:
         self._platform_id = platform_id
         self._image_tag = image_tag
-        self._network = network
+        self._network = network or f"lambent-{platform_id}"
         self._oci_runtime = oci_runtime
 
     def install(

@@ -1,59 +1,71 @@
-"""The log of a function's dependency build, readable while the build runs: `/_lambent/functions/NAME/build-log`."""
+"""The log of a function's build, while it runs and after it: `GET /_lambent/functions/<name>/build-log`.
+
+Of an image, with `?kind=image`. Plain text; 404 where nothing was built.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
-from urllib.parse import unquote
 
 from aiohttp import web
 
 from lambent_platform.contracts.build import log_key
-from lambent_platform.contracts.function import FunctionRecord, FunctionVersion
+from lambent_platform.contracts.function import FunctionVersion
+from lambent_platform.contracts.limits import DEFAULT_ACCOUNT, DEFAULT_REGION
 from lambent_platform.contracts.names import LATEST, FunctionRef
-from lambent_platform.core.preparation import dependency_order
+from lambent_platform.contracts.runtimes import RUNTIMES, Runtime
+from lambent_platform.core.preparation import dependency_order, image_order
 from lambent_platform.gateway.app import Route, split_path
-from lambent_platform.gateway.aws.detection import read_scope
 from lambent_platform.store.functions import FunctionStore
 from lambent_platform.store.objects import ObjectStore
 
-_PATH: Final = re.compile(r"/_lambent/functions/([^/]+)/build-log")
+_PATH: Final = re.compile(r"^/_lambent/functions/(?P<name>[A-Za-z0-9_-]{1,64})/build-log$")
 
 
-class BuildLogPage:
-    """Serves build logs from the object store, as plain text."""
+class BuildLogs:
+    """Serves logs of builds from the object store. `image_tag` names a runtime's image."""
 
-    def __init__(self, functions: FunctionStore, objects: ObjectStore, *, account: str, region: str) -> None:
+    def __init__(
+        self,
+        functions: FunctionStore,
+        objects: ObjectStore,
+        *,
+        image_tag: Callable[[Runtime], str],
+        account: str = DEFAULT_ACCOUNT,
+        region: str = DEFAULT_REGION,
+    ) -> None:
         self._functions = functions
         self._objects = objects
+        self._image_tag = image_tag
         self._account = account
         self._region = region
 
     def route(self) -> Route:
         """Return the route to serve."""
-        return Route(lambda request: _PATH.fullmatch(split_path(request)[0]) is not None, self.read)
+        return Route(lambda request: _PATH.match(split_path(request)[0]) is not None, self.read)
 
     async def read(self, request: web.Request) -> web.StreamResponse:
-        """Answer with the log of the version named (the latest without one); 404 where nothing was built for it."""
+        """Answer with the log of what was last built for a version (`?Qualifier=`, `$LATEST` by default)."""
+        match = _PATH.match(split_path(request)[0])
         if request.method not in ("GET", "HEAD"):
             raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD"))
-        path, query = split_path(request)
-        match = _PATH.fullmatch(path)
-        scope = read_scope(request.headers.get("Authorization", ""), query)
-        name = unquote(match[1]) if match else ""
-        ref = FunctionRef.parse(name, account=self._account, region=scope.region or self._region)
-        record = await self._functions.load(ref.ident) if ref is not None else None
-        version = _version(record, ref.qualifier) if record is not None and ref is not None else None
-        text = None
-        if version is not None and version.code.needs_build:
-            text = await self._objects.get(log_key(dependency_order(version).id))
+        ref = FunctionRef(match["name"] if match else "", None, self._account, self._region)
+        record = await self._functions.load(ref.ident)
+        qualifier = request.query.get("Qualifier", LATEST)
+        alias = record.aliases.get(qualifier) if record else None
+        version = record.versions.get(alias.version if alias else qualifier) if record else None
+        if version is None:
+            raise web.HTTPNotFound(text="There is no such function.\n")
+        text = await self._objects.get(log_key(self._build_id(version, request.query.get("kind", ""))))
         if text is None:
-            raise web.HTTPNotFound(text="There is no build log of this function.\n")
-        return web.Response(body=text, content_type="text/plain", charset="utf-8")
+            raise web.HTTPNotFound(text="Nothing was built for this function.\n")
+        return web.Response(
+            body=text, content_type="text/plain", charset="utf-8", headers={"Cache-Control": "no-store"}
+        )
 
-
-def _version(record: FunctionRecord, qualifier: str | None) -> FunctionVersion | None:
-    """Return the version that a qualifier names: a version, an alias, or nothing for the latest."""
-    wanted = qualifier or LATEST
-    alias = record.aliases.get(wanted)
-    return record.versions.get(alias.version if alias is not None else wanted)
+    def _build_id(self, version: FunctionVersion, kind: str) -> str:
+        if kind == "image" and version.runtime in RUNTIMES:
+            return image_order(version.runtime, self._image_tag(RUNTIMES[version.runtime])).id
+        return dependency_order(version).id

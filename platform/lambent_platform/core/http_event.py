@@ -1,0 +1,214 @@
+"""HTTP in and out of a function: API Gateway's payload format 2.0, as function URLs use it.
+
+Pure: a request in, an event out; what the function returned in, a reply out. Source: Lambda Developer Guide,
+"Invoking Lambda function URLs"; API Gateway Developer Guide, "Lambda proxy integrations for HTTP APIs".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import orjson
+
+_TEXT_TYPE: Final = re.compile(
+    r"^(?:text/.*|application/(?:json|javascript|ecmascript|xml|graphql|.+\+json|.+\+xml))$", re.IGNORECASE
+)
+_HEADER_NAME: Final = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+_HEADER_VALUE: Final = re.compile(r"^[^\x00-\x08\x0a-\x1f\x7f]*$")
+_OF_THE_CONNECTION: Final = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade", "content-length"}
+)
+"""Headers that say how bytes travel between two neighbours; they are not the function's to set."""
+_DEFAULT: Final = "$default"
+JSON_TYPE: Final = "application/json"
+
+Headers = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRequest:
+    """A request as it arrived."""
+
+    method: str
+    path: str
+    """Percent-encoded as it was sent; begins with a slash."""
+    query: str
+    """Without the question mark, as it was sent."""
+    headers: Headers
+    body: bytes
+    protocol: str
+    """`HTTP/1.1`."""
+    scheme: str
+    domain: str
+    """The host that the client named, without a port."""
+    port: str
+    source_ip: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpReply:
+    """A reply to send."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class InvalidReply(ValueError):
+    """What the function returned is not a reply: the client is answered 502."""
+
+
+def make_event(request: HttpRequest, *, url_id: str, request_id: str, trace_id: str, now_ms: int) -> dict[str, Any]:
+    """Return the event for a request; `cookies`, `queryStringParameters` and `body` are absent where there are none."""
+    headers = _joined((name.lower(), _clean(value)) for name, value in request.headers)
+    cookies = [part.strip() for part in headers.pop("cookie", "").split(";") if part.strip()]
+    headers |= {
+        "x-forwarded-for": ",".join(filter(None, (headers.get("x-forwarded-for", ""), request.source_ip))),
+        "x-forwarded-proto": request.scheme,
+        "x-forwarded-port": request.port,
+        "x-amzn-trace-id": trace_id,
+    }
+    query = _joined((_clean(name), _clean(value)) for name, value in parse_qsl(request.query, keep_blank_values=True))
+    moment = datetime.fromtimestamp(now_ms / 1000, UTC)
+    path, user_agent = _clean(request.path), headers.get("user-agent", "")
+    event: dict[str, Any] = {
+        "version": "2.0",
+        "routeKey": _DEFAULT,
+        "rawPath": path,
+        "rawQueryString": _clean(request.query),
+        "headers": headers,
+        "requestContext": {
+            "accountId": "anonymous",
+            "apiId": url_id,
+            "domainName": request.domain,
+            "domainPrefix": url_id,
+            "http": {
+                "method": request.method,
+                "path": path,
+                "protocol": request.protocol,
+                "sourceIp": request.source_ip,
+                "userAgent": user_agent,
+            },
+            "requestId": request_id,
+            "routeKey": _DEFAULT,
+            "stage": _DEFAULT,
+            "time": f"{moment:%d}/{_MONTHS[moment.month - 1]}/{moment:%Y:%H:%M:%S} +0000",
+            "timeEpoch": now_ms,
+        },
+        "isBase64Encoded": False,
+    }
+    if cookies:
+        event["cookies"] = cookies
+    if query:
+        event["queryStringParameters"] = query
+    if request.body:
+        event["body"], event["isBase64Encoded"] = _encoded_body(request.body, headers)
+    return event
+
+
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def _joined(pairs: Any) -> dict[str, str]:
+    """Join what has the same name by commas, in its order; cookies by semicolons."""
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        separator = "; " if name == "cookie" else ","
+        found[name] = f"{found[name]}{separator}{value}" if name in found else value
+    return found
+
+
+def _clean(text: str) -> str:
+    """Replace bytes that are not UTF-8, which came as lone surrogates: JSON cannot hold them."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _encoded_body(body: bytes, headers: dict[str, str]) -> tuple[str, bool]:
+    """A body as text where its type says so and its bytes agree; else in base64."""
+    content_type = headers.get("content-type", "").partition(";")[0].strip()
+    if _TEXT_TYPE.match(content_type) and headers.get("content-encoding", "identity") == "identity":
+        try:
+            return body.decode("utf-8"), False
+        except UnicodeDecodeError:
+            pass
+    return base64.b64encode(body).decode(), True
+
+
+def read_reply(payload: bytes) -> HttpReply:
+    """Read what a function returned.
+
+    An object with a `statusCode` says everything itself. Anything else is the body of a 200, of type JSON; a string
+    without its quotes.
+
+    Raises:
+        InvalidReply: it is not JSON, or a member is not of its type.
+    """
+    try:
+        value = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise InvalidReply("the function did not return JSON") from error
+    if isinstance(value, dict) and "statusCode" in value:
+        return _structured(value)
+    body = value.encode() if isinstance(value, str) else payload
+    return HttpReply(status=200, headers=(("Content-Type", JSON_TYPE),), body=body)
+
+
+def _structured(value: dict[str, Any]) -> HttpReply:
+    headers = _reply_headers(value.get("headers"))
+    if not any(name.lower() == "content-type" for name, _ in headers):
+        headers.append(("Content-Type", JSON_TYPE))
+    cookies = value.get("cookies") or []
+    if not isinstance(cookies, list):
+        raise InvalidReply("cookies is not a list")
+    headers += [("Set-Cookie", _header_value(cookie)) for cookie in cookies]
+    return HttpReply(status=_status(value["statusCode"]), headers=tuple(headers), body=_reply_body(value))
+
+
+def _status(value: object) -> int:
+    status = int(value) if isinstance(value, str) and re.fullmatch(r"\d{3}", value) else value
+    if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
+        raise InvalidReply("statusCode is not one that a reply can have")
+    return status
+
+
+def _reply_headers(value: object) -> list[tuple[str, str]]:
+    if value is None:
+        return []
+    if not isinstance(value, dict):
+        raise InvalidReply("headers is not an object")
+    headers = []
+    for name, one in value.items():
+        if not _HEADER_NAME.match(name):
+            raise InvalidReply("a header has a name that no header can have")
+        if name.lower() not in _OF_THE_CONNECTION and one is not None:
+            headers.append((name, _header_value(one)))
+    return headers
+
+
+def _header_value(value: object) -> str:
+    if isinstance(value, bool):
+        value = "true" if value else "false"
+    if not isinstance(value, str | int | float) or not _HEADER_VALUE.match(str(value)):
+        raise InvalidReply("a header or cookie has a value that no header can have")
+    return str(value)
+
+
+def _reply_body(value: dict[str, Any]) -> bytes:
+    body = value.get("body")
+    if body is None:
+        return b""
+    if not isinstance(body, str):
+        raise InvalidReply("body is not a string")
+    if not value.get("isBase64Encoded"):
+        return body.encode()
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidReply("body is not base64") from error
