@@ -1,7 +1,8 @@
 """How many environments to start, and where. A snapshot in, orders out.
 
-The rule of scale-out: an environment is worth starting only if the queue would not have drained by the time it is
-ready. Of a function whose durations are unknown every waiting call gets its own, as on Lambda.
+The rules of scale-out: an environment is worth starting only if the queue would not have drained by the time it is
+ready; or if there has been a queue for longer than that, so that new calls keep it up, and a call waits in it for
+longer than it takes. Of a function whose durations are unknown every waiting call gets its own, as on Lambda.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from typing import Final
 COLD_START_S: Final = 0.25
 """What a start is taken to cost where this function's own is not known."""
 STARTS_PER_DECISION_MAX: Final = 50
+CALL_S_MIN: Final = 0.001
+"""No call is taken to occupy an environment for less: handing it over and back costs about this."""
+WAIT_WANTED_S: Final = 0.010
+"""A lasting queue in which calls wait for less than this is left alone, however short the calls are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +34,8 @@ class Demand:
     """Environments that are ready, busy or frozen."""
     concurrency_limit: int
     """Most environments that may exist: reserved concurrency, else the account's."""
+    queued_for_s: float = 0.0
+    """How long there has been a queue without a break."""
     call_s: float | None = None
     """Known mean duration of a call."""
     cold_start_s: float | None = None
@@ -43,14 +50,27 @@ def environments_wanted(demand: Demand) -> int:
     if demand.call_s is None:
         wanted = unserved
     else:
-        cold_s = demand.cold_start_s or COLD_START_S
-        # What the environments at hand finish while a new one starts need not be started for.
-        drained = demand.running * cold_s / max(demand.call_s, 0.0005)
-        left = unserved - drained
-        # An environment that is ready works this many calls off within another cold start's time.
-        each = max(1.0, cold_s / max(demand.call_s, 0.0005))
-        wanted = math.ceil(left / each) if left > 0 else 0
+        call_s, cold_s = max(demand.call_s, CALL_S_MIN), demand.cold_start_s or COLD_START_S
+        wanted = _to_drain(demand, unserved, call_s, cold_s)
+        if wanted == 0 and demand.queued_for_s >= cold_s:
+            wanted = _to_shorten(demand, unserved, call_s)
     return max(0, min(wanted, room, STARTS_PER_DECISION_MAX))
+
+
+def _to_drain(demand: Demand, unserved: int, call_s: float, cold_s: float) -> int:
+    """What it takes to work a burst off."""
+    # What the environments at hand finish while a new one starts need not be started for.
+    left = unserved - demand.running * cold_s / call_s
+    # An environment that is ready works this many calls off within another cold start's time.
+    each = max(1.0, cold_s / call_s)
+    return math.ceil(left / each) if left > 0 else 0
+
+
+def _to_shorten(demand: Demand, unserved: int, call_s: float) -> int:
+    """What it takes to make a lasting queue short: at most twice what runs now, since the next look is soon."""
+    wait_wanted_s = max(WAIT_WANTED_S, call_s)
+    needed = math.ceil(unserved * call_s / wait_wanted_s)
+    return min(needed - demand.running, max(1, demand.running))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

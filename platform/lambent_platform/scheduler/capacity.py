@@ -112,6 +112,8 @@ class CapacityLoop:
         """Looks in a row that found something waiting and ordered nothing; None while nothing waits."""
         self._emptied_at_ms: dict[str, int] = {}
         """When targets on the list were first seen with nothing waiting."""
+        self._queued_at_ms: dict[str, int] = {}
+        """Since when targets on the list have had something waiting at every look."""
 
     async def step(self) -> None:
         """Sleep until something begins to wait, or it is time to look again; then give it capacity."""
@@ -131,6 +133,7 @@ class CapacityLoop:
                 await self._forget(one.target, fleet, now_ms)
                 continue
             self._emptied_at_ms.pop(one.target, None)
+            self._queued_at_ms.setdefault(one.target, now_ms)
             orders += await self._orders(one, fleet, now_ms)
         if orders:
             self._idle_looks = 0
@@ -142,6 +145,7 @@ class CapacityLoop:
         While it has environments it stays for a moment: calls that come and go in a busy function's queue would
         otherwise wake this loop for each of them.
         """
+        self._queued_at_ms.pop(target, None)
         emptied_at_ms = self._emptied_at_ms.setdefault(target, now_ms)
         if fleet.count(target) == (0, 0) or now_ms - emptied_at_ms >= LINGER_MS:
             await self._demand.forget(target)
@@ -156,10 +160,12 @@ class CapacityLoop:
             await self._invocations.retarget(
                 one.target, "", code="ResourceNotFoundException", message="The function was deleted."
             )
+            self._queued_at_ms.pop(one.target, None)
             return []
         version = deployed.serving
         if version.revision != revision:
             await self._invocations.retarget(one.target, version.target, code="", message="")
+            self._queued_at_ms.pop(one.target, None)
             return []
         reserved = record.reserved_concurrency
         starting, running = fleet.count(one.target)
@@ -170,6 +176,7 @@ class CapacityLoop:
                 starting=starting,
                 running=running,
                 concurrency_limit=self._account_concurrency if reserved is None else reserved,
+                queued_for_s=(now_ms - self._queued_at_ms.get(one.target, now_ms)) / 1000,
                 call_s=await self._mean_call_s(version, now_ms),
             )
         )
