@@ -54,7 +54,9 @@ class Channel:
     def __init__(self, fd: int) -> None:
         try:
             moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH_FD)
-            os.close(fd)
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, fd, inheritable=False)
+            os.close(nothing)
         except OSError:  # a descriptor limit below HIGH_FD: it stays where it is
             moved = fd
             os.set_inheritable(fd, False)
