@@ -7,6 +7,7 @@ id, so that what an earlier run left is found again and nobody else's is touched
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Mapping
@@ -240,19 +241,25 @@ class CgroupTree:
         """Name the group of one environment; `Cgroup.create` makes it."""
         return Cgroup({controller: base / name for controller, base in self._bases.items()}, unified=self._unified)
 
+    def names(self) -> set[str]:
+        """The groups that are there."""
+        bases = [base for base in set(self._bases.values()) if base.is_dir()]
+        return {entry.name for base in bases for entry in base.iterdir() if entry.is_dir()}
+
     async def clear(self) -> None:
         """End and remove every group that is there, as after a run that was killed."""
-        names = {
-            entry.name for base in self._bases.values() if base.is_dir() for entry in base.iterdir() if entry.is_dir()
-        }
-        for name in names:
+        for name in self.names():
             await self.group(name).remove()
 
     async def close(self) -> None:
         """Remove everything, the platform's own folder too."""
         await self.clear()
-        for base in self._bases.values():
-            if base.is_dir():
+        self.leave()
+
+    def leave(self) -> None:
+        """Remove the platform's own folder unless a group is in it."""
+        for base in set(self._bases.values()):
+            with contextlib.suppress(OSError):
                 base.rmdir()
 
 

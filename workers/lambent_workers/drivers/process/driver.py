@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,13 @@ from lambent_platform.contracts.runtimes import RUNTIMES, Runtime
 from lambent_workers.drivers.port import DriverInfo, Sandbox, SandboxSpec
 from lambent_workers.drivers.process import init, processes, view
 from lambent_workers.drivers.process.cgroups import Cgroup, CgroupTree
+from lambent_workers.drivers.process.choice import Walls, bubblewrap_command, choose_walls
 from lambent_workers.drivers.process.forks import Launchers
 from lambent_workers.drivers.process.interpreters import Interpreter, Interpreters
 from lambent_workers.drivers.process.listener import Listener
 from lambent_workers.drivers.process.sandbox import (
     Ends,
     ProcessSandbox,
-    Walls,
     hard_limit_bytes,
     make_ends,
     make_folders,
@@ -35,10 +34,8 @@ from lambent_workers.images import runtimes_dir
 SAMPLE_INTERVAL_S: Final = 0.1
 _SLOW_SAMPLE_INTERVAL_S: Final = 0.5
 """Without control groups every look goes through all processes of the machine."""
-_PROBE_S: Final = 5.0
 _BOOTSTRAPS: Final = {"python": "bootstrap.py", "nodejs": "bootstrap.mjs"}
 _PLATFORM_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
-_INIT_INSIDE: Final = "/lambent-init.py"
 _NOT_ISOLATED: Final = (
     "Functions run as plain processes of this user: they can read whatever this user can read, other functions' code "
     "and the platform's data among it. Start as root, or install bubblewrap, to wall them in."
@@ -99,7 +96,7 @@ class ProcessDriver:
         """
         self._make_state_dir()
         self._launchers.end_earlier()
-        self._walls = await self._choose_walls()
+        self._walls, self._bubblewrap = await choose_walls(self._settings.walls, self._root)
         if self._walls == "root":
             self._uids = Uids.take(self._settings.uid_base)
         self._cgroups = CgroupTree.find(self._settings.platform_id)
@@ -120,32 +117,6 @@ class ProcessDriver:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise SandboxError(f"{self._settings.state_dir}: {error.strerror}") from error
-
-    async def _choose_walls(self) -> Walls:
-        wanted = self._settings.walls
-        if wanted == "plain" or (wanted is None and os.geteuid() == 0) or wanted == "root":
-            if wanted == "root" and os.geteuid() != 0:
-                raise SandboxError("only root can build these walls")
-            return wanted or "root"
-        self._bubblewrap = shutil.which("bwrap") or ""
-        if self._bubblewrap and await self._bubblewrap_works():
-            return "bwrap"
-        if wanted == "bwrap":
-            raise SandboxError("bubblewrap is not installed, or may not make user namespaces here")
-        return "plain"
-
-    async def _bubblewrap_works(self) -> bool:
-        argv = view.bubblewrap_argv(self._bubblewrap, [*view.base_steps(None), ["proc", "/proc"]], self._root)
-        process = await asyncio.create_subprocess_exec(
-            *argv, "/bin/sh", "-c", ":", stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
-        )
-        try:
-            async with asyncio.timeout(_PROBE_S):
-                return await process.wait() == 0
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            return False
 
     def _remove_marked(self) -> None:
         """Remove the folders of environments that an earlier run had."""
@@ -232,17 +203,8 @@ class ProcessDriver:
             uid=uid if uid is not None else os.getuid(),
         )
         if self._walls == "bwrap":
-            return {**plan, "argv": self._bubblewrap_argv(steps, spec.host_dir, interpreter)}
+            return {**plan, "argv": bubblewrap_command(self._bubblewrap, steps, spec.host_dir, interpreter)}
         return {**plan, "root": str(self._root), "steps": steps, "uid": uid}
-
-    def _bubblewrap_argv(self, steps: view.Steps, folder: Path, interpreter: Interpreter | None) -> list[str]:
-        """Return the command that builds the walls and runs `init.py` in them, on this platform's own interpreter."""
-        prefix = Path(sys.base_prefix)
-        if not prefix.is_relative_to("/usr") and (interpreter is None or interpreter.prefix != prefix):
-            steps = [*steps, ["bind", str(prefix), str(prefix)]]
-        steps = [*steps, ["bind", init.__file__, _INIT_INSIDE]]
-        argv = view.bubblewrap_argv(self._bubblewrap, steps, folder)
-        return [*argv, "--", os.path.realpath(sys.executable), "-I", "-S", "-E", _INIT_INSIDE]
 
     def _launch(self, plan: dict[str, Any]) -> Ends:
         ends, (control, channel, output_fd) = make_ends()

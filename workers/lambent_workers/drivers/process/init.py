@@ -4,7 +4,7 @@ Standard library only and nothing of this package, since it also runs as a scrip
 a control socket (SEQPACKET, one JSON object a message) whose other end is the worker's:
 
     {"ready": true}                →  the walls stand
-    {"argv", "env", "cwd"}         ←  run this, once
+    {"argv", "env", "cwd"}         ←  run this, once; with "stdio" the channel is its standard input and output
     {"code", "signal"}             →  it ended; everything else in the sandbox ends with this process
     end of file                    ←  the worker is gone or wants the end
 """
@@ -91,10 +91,11 @@ def _become(order: dict[str, Any], channel_fd: int, output_fd: int) -> NoReturn:
         os.setsid()
         # First out of the way of the numbers they are to get, in whatever order they have them now.
         null = os.open(os.devnull, os.O_RDWR)
-        moved = [fcntl.fcntl(fd, fcntl.F_DUPFD, CHANNEL_FD + 1) for fd in (null, output_fd, output_fd, channel_fd)]
+        stdio = (channel_fd, channel_fd, output_fd) if order.get("stdio") else (null, output_fd, output_fd, channel_fd)
+        moved = [fcntl.fcntl(fd, fcntl.F_DUPFD, CHANNEL_FD + 1) for fd in stdio]
         for target, fd in enumerate(moved):
             os.dup2(fd, target, inheritable=True)
-        os.closerange(CHANNEL_FD + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        os.closerange(len(moved), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         os.chdir(order["cwd"])
         os.execvpe(order["argv"][0], order["argv"], order["env"])  # noqa: S606 - the whole point
     except FileNotFoundError as error:

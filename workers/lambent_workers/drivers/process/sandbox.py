@@ -12,18 +12,18 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from lambent_platform.contracts.errors import SandboxError
 from lambent_platform.contracts.limits import MIB
 from lambent_workers.drivers.port import Exit, SandboxSpec
 from lambent_workers.drivers.process import processes
 from lambent_workers.drivers.process.cgroups import Cgroup, cpu_quota_us
+from lambent_workers.drivers.process.choice import Walls
 from lambent_workers.drivers.process.init import MESSAGE_BYTES_MAX
 from lambent_workers.drivers.process.listener import Listener
 from lambent_workers.drivers.process.view import DEFAULT_ENVIRONMENT, TASK_ROOT
 
-Walls = Literal["root", "bwrap", "plain"]
 RUNTIME_SHARE_MB: Final = 64
 """What a hard limit leaves beside the function's memory and its `/tmp`: the first process, cached files."""
 START_S: Final = 10.0

@@ -10,11 +10,10 @@ from typing import Final
 
 from lambent_platform.contracts.errors import SandboxError
 
-UID_BASES: Final = (1_900_000_000, 61_000)
-"""Where numbers are taken from unless a setting says otherwise: the first is far from what systems and people use; the
-second is for machines, such as a container's, that know 65,536 users only."""
+RANGES: Final = ((1_900_000_000, 256), (61_000, 4))
+"""First numbers and how many blocks follow: the first range is far from what systems and people use; the second is
+for machines, such as some containers, that know 65,536 users only."""
 BLOCK: Final = 1024
-_BLOCKS: Final = 4
 _LOCKS: Final = Path("/run/lambent")
 
 
@@ -33,12 +32,13 @@ class Uids:
             SandboxError: none is free, or this machine does not know such numbers.
         """
         uid_map = Path("/proc/self/uid_map").read_text()
-        bases = [base] if base is not None else list(UID_BASES)
-        usable = [one for one in bases if _is_mapped(uid_map, one, BLOCK * _BLOCKS)]
+        ranges = [(base, RANGES[0][1])] if base is not None else list(RANGES)
+        usable = [(first, blocks) for first, blocks in ranges if _is_mapped(uid_map, first, BLOCK * blocks)]
         if not usable:
-            raise SandboxError(f"this machine has no users numbered from {bases[0]}")
+            raise SandboxError(f"this machine has no users numbered from {ranges[0][0]}")
         _LOCKS.mkdir(mode=0o700, exist_ok=True)
-        for first in range(usable[0], usable[0] + BLOCK * _BLOCKS, BLOCK):
+        start, blocks = usable[0]
+        for first in range(start, start + BLOCK * blocks, BLOCK):
             fd = os.open(_LOCKS / f"uids-{first}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,7 +46,7 @@ class Uids:
                 os.close(fd)
                 continue
             return cls(first, fd)
-        raise SandboxError(f"all user numbers from {usable[0]} are in use by other platforms on this machine")
+        raise SandboxError(f"all user numbers from {start} are in use by other platforms on this machine")
 
     def lease(self) -> int:
         """Take the number that was given back longest ago.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from lambent_platform.contracts.limits import MIB
 from lambent_workers.drivers.process.interpreters import Interpreter
 
 TASK_ROOT: Final = "/var/task"
@@ -108,7 +109,7 @@ def _is_hidden(prefix: Path) -> bool:
 _STREAMS: Final = (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2"))
 
 
-def bubblewrap_argv(bubblewrap: str, view: Steps, folder: Path, *, network: bool = True) -> list[str]:
+def bubblewrap_argv(bubblewrap: str, view: Steps, folder: Path) -> list[str]:
     """Return bubblewrap's arguments for the same view, without a command; `folder` is for the files it must read.
 
     The kernel gives it a user namespace of its own: inside, the user keeps his number and has no rights.
@@ -138,6 +139,6 @@ def _bubblewrap_step(step: Sequence[object], folder: Path) -> list[str]:
         source = folder / path.strip("/").replace("/", "-")
         source.write_text(text)
         return ["--ro-bind", str(source), path]
-    path, options = args[:2]
-    size_mb = int(options.removeprefix("size=").partition("m")[0])
-    return ["--perms", "1777", "--size", str(size_mb * 1024 * 1024), "--tmpfs", path]
+    path, values = args[0], dict(option.split("=") for option in args[1].split(","))
+    size_bytes = int(values["size"].removesuffix("m")) * MIB
+    return ["--perms", f"{int(values['mode'], 8):04o}", "--size", str(size_bytes), "--tmpfs", path]
