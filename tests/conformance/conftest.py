@@ -11,10 +11,9 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -161,6 +160,8 @@ async def docker_bench(folder: Path) -> AsyncIterator[Bench]:
                 dockerfile=plan.dockerfile,
                 tag=plan.tag,
                 buildargs=dict(plan.buildargs),
+                rm=True,
+                forcerm=True,
             )
     client.close()
     driver = DockerDriver(
@@ -221,10 +222,3 @@ async def bench(shared_bench: Bench) -> AsyncIterator[Bench]:
     """An open driver; what a test leaves running in it is ended."""
     yield shared_bench
     await shared_bench.clear()
-
-
-@pytest.fixture
-def listening_host() -> Iterator[int]:
-    """A service on all addresses of this machine, which no function may reach: its port."""
-    with socket.create_server(("0.0.0.0", 0)) as server:
-        yield server.getsockname()[1]

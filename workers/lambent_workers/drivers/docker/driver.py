@@ -160,9 +160,10 @@ class DockerDriver:
 
     async def _run_container(self, engine: Engine, spec: SandboxSpec, parts: Parts, network: str) -> None:
         settings = self._settings
+        tag = self._images.plan(spec.runtime).tag
         config = container_config(
             settings,
-            image=self._images.plan(spec.runtime).tag,
+            image=tag,
             environment_id=spec.environment_id,
             # The engine's own work inside the new container is slow on a small function's share of a processor.
             sizes=limits(spec.memory_mb, spec.ephemeral_mb, settings.runtime_share_mb, boosted=True),
@@ -170,7 +171,11 @@ class DockerDriver:
             folder=self._paths.of(spec.host_dir),
             network=network,
         )
-        parts.container_id = await engine.create(f"lambent-{settings.mark}-{spec.environment_id}", config)
+        try:
+            parts.container_id = await engine.create(f"lambent-{settings.mark}-{spec.environment_id}", config)
+        except SandboxError:
+            self._known.pop(tag, None)  # it may have been removed since it was seen
+            raise
         await engine.start(parts.container_id)
 
     async def _greet(self, control: Control, parts: Parts) -> None:

@@ -94,6 +94,7 @@ class Engine:
                 path_dockerfile=plan.dockerfile,
                 tag=plan.tag,
                 buildargs=plan.buildargs,
+                forcerm=True,
                 encoding="identity",
             )
         if await self.image(plan.tag) is None:
@@ -123,6 +124,7 @@ class Engine:
     async def update(self, container_id: str, limits: Mapping[str, int]) -> None:
         """Change a running container's limits."""
         async with _asking(f"changing the limits of {container_id[:12]}", CALL_TIMEOUT_S):
+            # aiodocker has no name for this call of the engine's
             await self._docker._query_json(f"containers/{container_id}/update", method="POST", data=dict(limits))
 
     async def pause(self, container_id: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,29 +14,40 @@ from typing import Self
 from lambent_platform.contracts.errors import SandboxError
 
 BACKLOG = 128
+_ADDRESS_BYTES_MAX = 100
+"""What every system has room for in a socket's address; a longer folder is reached by a short link, for a moment."""
 _LISTENING_MODE = 0o666
 """The container's user is not ours; the folder's own mode keeps everyone else on the host out."""
 
 
 def listen(folder: Path, name: str) -> socket.socket:
-    """Listen on `folder/name`, however long the folder's path is: a socket's address has room for 107 bytes only.
+    """Listen on `folder/name`, however long the folder's path is.
 
     Raises:
         OSError: the folder is not there.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    directory = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
-        listener.bind(f"/proc/self/fd/{directory}/{name}")
+        _bind(listener, folder, name)
         (folder / name).chmod(_LISTENING_MODE)
         listener.listen(BACKLOG)
         listener.setblocking(False)
     except OSError:
         listener.close()
         raise
-    finally:
-        os.close(directory)
     return listener
+
+
+def _bind(listener: socket.socket, folder: Path, name: str) -> None:
+    if len(os.fsencode(folder / name)) <= _ADDRESS_BYTES_MAX:
+        listener.bind(str(folder / name))
+        return
+    short = Path(tempfile.gettempdir()) / f"lambent-{secrets.token_hex(8)}"
+    short.symlink_to(folder)
+    try:
+        listener.bind(str(short / name))
+    finally:
+        short.unlink()
 
 
 class OncePath:
