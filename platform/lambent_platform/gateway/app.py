@@ -30,6 +30,8 @@ from lambent_platform.gateway.aws.registry import Registry
 HEADER_BYTES_MAX: Final = 16_384
 READ_BUFFER_BYTES: Final = 262_144
 KEEP_ALIVE_S: Final = 75.0
+LINGER_S: Final = 5.0
+"""How long a refused body is read and dropped, so that a client that is still sending gets to see the refusal."""
 _GONE: Final = (ConnectionError, ClientPayloadError, asyncio.IncompleteReadError, web.RequestPayloadError)
 
 
@@ -117,6 +119,7 @@ async def listening(
         access_log=None,
         shutdown_timeout=drain_s,
         keepalive_timeout=KEEP_ALIVE_S,
+        lingering_time=LINGER_S,
         # Bodies belong to functions as they were sent, and a bomb is never unpacked.
         auto_decompress=False,
         max_line_size=HEADER_BYTES_MAX,

@@ -100,7 +100,8 @@ def _scalar(shape: Shape, value: Any) -> Any:
 
 
 def _bounded(shape: Shape, value: int) -> int:
-    if abs(value) >> _INTEGER_BITS[shape.type_name]:
+    bound = 1 << _INTEGER_BITS[shape.type_name]
+    if not -bound <= value < bound:
         raise serialization_error(f"Value out of range for {_JAVA[shape.type_name]}")
     return value
 
