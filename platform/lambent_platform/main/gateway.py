@@ -15,9 +15,12 @@ import click
 import structlog
 
 from lambent_platform.contracts.clock import SystemClock
+from lambent_platform.core.images import ImagePlans
 from lambent_platform.gateway.app import Route, exactly, listening, make_app
 from lambent_platform.gateway.aws.registry import Registry
+from lambent_platform.gateway.build_log import BuildLogs
 from lambent_platform.gateway.dispatch import Dispatcher
+from lambent_platform.gateway.function_urls import FunctionUrls
 from lambent_platform.gateway.lambda_api.access import LambdaServices
 from lambent_platform.gateway.lambda_api.account import AccountOperations
 from lambent_platform.gateway.lambda_api.aliases import AliasOperations
@@ -43,6 +46,7 @@ from lambent_platform.store.functions import FunctionStore
 from lambent_platform.store.invocations import InvocationStore
 from lambent_platform.store.logs import LogStore
 from lambent_platform.store.metrics import MetricsStore
+from lambent_workers.images import runtimes_dir
 
 _SETTINGS: Final = (
     "host",
@@ -50,6 +54,7 @@ _SETTINGS: Final = (
     "unsafe",
     "account",
     "region",
+    "runtime_images",
     "durability",
     "capacity_wait_s",
     "log_retention_days",
@@ -110,9 +115,18 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         )
         registry.serve("logs", LogOperations(logs, clock))
         registry.serve("sts", TokenOperations())
+        urls = FunctionUrls(functions, dispatcher, clock, account=settings.account, region=settings.region)
+        builds = BuildLogs(
+            functions,
+            objects,
+            image_tag=lambda runtime: ImagePlans(runtimes_dir(), settings.runtime_images).plan(runtime).tag,
+            account=settings.account,
+            region=settings.region,
+        )
         app = make_app(
             registry,
-            routes=[*_routes(pages), CodeDownload(objects).route()],
+            hosts=[urls.host_route()],
+            routes=[*_routes(pages), CodeDownload(objects).route(), builds.route(), urls.path_route()],
             account=settings.account,
             region=settings.region,
         )
