@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -75,6 +76,11 @@ class Heartbeat:
             await self._beat()
         except StoreUnavailable as error:
             _log.warning("a heartbeat did not arrive", error=str(error))
+
+    async def wake_inbox(self) -> None:
+        """Put an order that means nothing into the worker's own inbox, so that whoever reads it looks up."""
+        with contextlib.suppress(StoreUnavailable):
+            await self._fleet.order_retirement(self._record().id, [""])
 
     async def _beat(self, *, register: bool = False) -> bool:
         self._offset_ms = await self._store_now_ms() - time.monotonic() * 1000

@@ -146,6 +146,7 @@ class Worker:
             for environment in list(self.environments.values()):
                 self._interrupt(environment)
         self._drained.set()
+        await self._heartbeat.wake_inbox()
         await closing
 
     def _let_go(self, environment: Environment) -> None:

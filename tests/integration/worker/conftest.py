@@ -105,8 +105,10 @@ class Bench:
         assert await self.fleet.start([StartOrder(record, start_order(environment_id, version.to_dict()))]) == [True]
         return environment_id
 
-    async def place(self, version: FunctionVersion, event: Any = None, **fields: Any) -> asyncio.Future[Reply]:
-        """Place one synchronous call, and order an environment where it has to wait."""
+    async def place(
+        self, version: FunctionVersion, event: Any = None, *, order: bool = True, **fields: Any
+    ) -> asyncio.Future[Reply]:
+        """Place one synchronous call, and `order` an environment where it has to wait."""
         payload = event if isinstance(event, bytes) else json.dumps(event).encode()
         call = Invocation(
             id=str(uuid.uuid4()), target=version.target, gateway="g",
@@ -114,10 +116,9 @@ class Bench:
         )  # fmt: skip
         future = self.replies[call.id] = asyncio.get_running_loop().create_future()
         [placement] = await self.invocations.place([(call, 1)])
-        if placement is Placement.QUEUED:
+        assert placement in (Placement.QUEUED, Placement.PLACED)
+        if order and placement is Placement.QUEUED:
             await self.start(version)
-        else:
-            assert placement is Placement.PLACED
         return future
 
     async def invoke(self, version: FunctionVersion, event: Any = None, **fields: Any) -> Reply:

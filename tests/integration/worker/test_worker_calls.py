@@ -201,13 +201,7 @@ def handler(event, context):
     seen.append(event["n"])
     return [event["n"], seen.count(event["n"])]
 """)
-    futures = []
-    for n in range(200):
-        before = len(bench.worker.environments)
-        futures.append(await bench.place(version, {"n": n}) if before < 3 or n < 3 else None)
-        if futures[-1] is None:
-            futures.pop()
-            break
+    futures = [await bench.place(version, {"n": n}, order=n < 3) for n in range(200)]
     async with asyncio.timeout(20):
         replies = [json.loads((await future).payload) for future in futures]
     assert sorted(n for n, _ in replies) == list(range(len(futures)))
