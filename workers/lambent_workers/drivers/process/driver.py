@@ -135,19 +135,26 @@ class ProcessDriver:
         interpreter = self._interpreters.of(spec.runtime)
         if spec.runtime.native and interpreter is None:
             raise SandboxError(self._interpreters.describe(spec.runtime))
+        try:
+            return await self._start(spec, interpreter)
+        except OSError as error:
+            raise SandboxError(f"a sandbox could not be made: {error}") from error
+
+    async def _start(self, spec: SandboxSpec, interpreter: Interpreter | None) -> Sandbox:
         async with contextlib.AsyncExitStack() as undo:
             uid = self._lease_uid(undo)
             cgroup = self._make_cgroup(spec, undo)
+            make_folders(spec.host_dir)
+            undo.callback(shutil.rmtree, spec.host_dir, ignore_errors=True)
             mark = self._marks / spec.environment_id
             mark.write_text(str(spec.host_dir))
             undo.callback(mark.unlink, missing_ok=True)
-            undo.callback(shutil.rmtree, spec.host_dir, ignore_errors=True)
-            make_folders(spec.host_dir)
             plan = self._plan(spec, uid, cgroup, interpreter)
             listener = Listener(spec.runtime_api, uid)
             undo.callback(listener.close)
             ends = self._launch(plan)
-            release = undo.pop_all()
+            # From here on the sandbox's own `close` undoes all of it.
+            undo.pop_all()
         sandbox = ProcessSandbox(
             spec,
             ends,
@@ -157,12 +164,11 @@ class ProcessDriver:
             walls=self._walls,
             on_closed=lambda: self._forget(spec.environment_id, uid),
         )
-        release.pop_all()
         self._sandboxes[spec.environment_id] = sandbox
         try:
             await sandbox.begin()
         except BaseException:
-            await sandbox.close()
+            await asyncio.shield(sandbox.close())
             raise
         return sandbox
 

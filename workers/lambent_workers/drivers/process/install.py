@@ -1,4 +1,4 @@
-"""Runs dependency installs behind the walls that functions have: strangers' code, with the network and room to write."""
+"""Runs dependency installs, which are strangers' code, behind the walls of functions, with a network and room."""
 
 from __future__ import annotations
 
