@@ -12,17 +12,21 @@ from lambent_platform.builder.dependencies import DependencyBuilder
 from lambent_platform.builder.docker_sandbox import DockerInstallSandbox
 from lambent_platform.builder.images import ImageBuilder
 from lambent_platform.builder.jobs import Work
+from lambent_platform.builder.log import BuildLog
 from lambent_platform.builder.stores import open_stores
 from lambent_platform.builder.worker import run_builder
-from lambent_platform.contracts.build import BuildKind
+from lambent_platform.contracts.build import BuildKind, InstallSandbox
 from lambent_platform.contracts.errors import StoreUnavailable
+from lambent_platform.contracts.runtimes import Runtime
 from lambent_platform.core.images import ImagePlans
 from lambent_platform.main import logging
+from lambent_platform.main.engine import chosen_sandbox
 from lambent_platform.main.folders import FolderError, platform_id
 from lambent_platform.main.options import LOGGING, STORES, with_settings
 from lambent_platform.main.role import EXIT_SETTINGS, CannotStart, touch
 from lambent_platform.main.settings import Settings
 from lambent_platform.main.stores import open_objects
+from lambent_workers.drivers.process.install import ProcessInstallSandbox
 from lambent_workers.images import runtimes_dir
 
 LINGER_S = 5
@@ -50,22 +54,18 @@ def run(settings: Settings, *, burst: bool) -> None:
     """Build until told to end. Blocking, and in the main thread: every build is a fork of this process."""
     if not settings.redis:
         raise CannotStart("a role alone needs --redis URL (or LAMBENT_REDIS); `lambent up` brings its own")
-    plans = ImagePlans(runtimes_dir(), settings.runtime_images)
-    images = ImageBuilder(plans.plan)
-    sandbox = DockerInstallSandbox(
-        platform_id=platform_id(settings.data_dir),
-        image_tag=lambda runtime: plans.plan(runtime).tag,
-        oci_runtime=settings.docker_runtime,
-    )
+    sandbox, images = _tools(settings)
     dependencies = DependencyBuilder(
         sandbox,
         work_dir=settings.data_dir / "builds",
-        ensure=images.ensure,
+        ensure=_nothing if images is None else images.ensure,
         memory_mb=settings.install_memory_mb,
         disk_mb=settings.install_disk_mb,
         timeout_s=settings.install_timeout_s,
     )
-    work: dict[BuildKind, Work] = {"image": images.build, "dependencies": dependencies.build}
+    work: dict[BuildKind, Work] = {"dependencies": dependencies.build}
+    if images is not None:
+        work["image"] = images.build
     run_builder(
         jobs_redis=settings.of_jobs_redis(),
         open_stores=functools.partial(
@@ -77,3 +77,19 @@ def run(settings: Settings, *, burst: bool) -> None:
         linger_s=LINGER_S,
         on_beat=functools.partial(touch, settings),
     )
+
+
+def _tools(settings: Settings) -> tuple[InstallSandbox, ImageBuilder | None]:
+    """Where installs run, and who builds images: nobody where functions are processes."""
+    ident = platform_id(settings.data_dir)
+    if chosen_sandbox(settings) == "process":
+        return ProcessInstallSandbox(platform_id=ident, state_dir=settings.data_dir / "installs"), None
+    plans = ImagePlans(runtimes_dir(), settings.runtime_images)
+    sandbox = DockerInstallSandbox(
+        platform_id=ident, image_tag=lambda runtime: plans.plan(runtime).tag, oci_runtime=settings.docker_runtime
+    )
+    return sandbox, ImageBuilder(plans.plan)
+
+
+def _nothing(runtime: Runtime, log: BuildLog) -> None:
+    """Interpreters of the machine are there, or the sandbox says that they are not."""
