@@ -24,6 +24,7 @@ from lambent_platform.gateway.aws.registry import Params, Registry, RequestConte
 from lambent_platform.gateway.sts import TokenOperations
 
 ROLE = "arn:aws:iam::000000000000:role/r"
+INVOKE = "/2015-03-31/functions/f/invocations"
 
 
 @dataclass
@@ -361,7 +362,7 @@ async def test_invoke_goes_past_the_generic_layer(gateway: Gateway) -> None:
 async def test_bodies_are_handed_on_as_they_were_sent(gateway: Gateway) -> None:
     """A compressed body is not unpacked on the way."""
     async with aiohttp.ClientSession() as session:
-        url = f"{gateway.url}/2015-03-31/functions/f/invocations"
+        url = f"{gateway.url}{INVOKE}"
         async with session.post(url, data=b"\x1f\x8b!", headers={"Content-Encoding": "gzip"}) as response:
             assert await response.read() == b"\x1f\x8b!"
 
@@ -374,9 +375,9 @@ async def test_bodies_are_handed_on_as_they_were_sent(gateway: Gateway) -> None:
         ("PUT", "", "/fn", "page /fn"),
         ("GET", "", "/fn/a/b%20c", "page /fn/a/b c"),
         ("GET", "f.lambda-url.localhost", "/healthz", "hosted GET /healthz"),
-        ("POST", "f.lambda-url.localhost", "/2015-03-31/functions/f/invocations", "hosted POST /2015-03-31/functions/f/invocations"),
+        ("POST", "f.lambda-url.localhost", INVOKE, f"hosted POST {INVOKE}"),
     ],
-)  # fmt: skip
+)
 async def test_the_order_of_recognition(gateway: Gateway, method: str, host: str, path: str, expected: str) -> None:
     """Hosts come before everything, own pages before the APIs."""
     async with aiohttp.ClientSession() as session:

@@ -20,14 +20,18 @@ CATALOG = ServiceCatalog()
             Scope("AKIDX", "eu-west-1", "lambda"),
         ),
         ("AWS4-ECDSA-P256-SHA256 Credential=AKIDX/20260102/sts/aws4_request, S=0", "", Scope("AKIDX", "", "sts")),
-        ("", "X-Amz-Credential=AKIDX%2F20260102%2Fus-gov-west-1%2Fsts%2Faws4_request&X=1", Scope("AKIDX", "us-gov-west-1", "sts")),
+        (
+            "",
+            "X-Amz-Credential=AKIDX%2F20260102%2Fus-gov-west-1%2Fsts%2Faws4_request&X=1",
+            Scope("AKIDX", "us-gov-west-1", "sts"),
+        ),
         ("", "a=1&X-Amz-Credential=AKIDX/20260102/us-east-2/sts/aws4_request", Scope("AKIDX", "us-east-2", "sts")),
         ("AWS4-HMAC-SHA256 Credential=A/20260102/..{x}../logs/aws4_request", "", Scope("A", "", "logs")),
         ("Bearer abc", "", Scope()),
         ("AWS4-HMAC-SHA256 Credential=", "", Scope()),
         ("", "", Scope()),
     ],
-)  # fmt: skip
+)
 def test_scopes(authorization: str, query: str, scope: Scope) -> None:
     """Header, presigned URL and region-less scopes are read; a region that is none is left out."""
     assert detection.read_scope(authorization, query) == scope

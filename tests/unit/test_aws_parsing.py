@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,7 +19,7 @@ from lambent_platform.gateway.aws.parsing import parse_json, parse_query, parse_
 
 CATALOG = ServiceCatalog()
 LAMBDA, LOGS, STS = CATALOG.get("lambda"), CATALOG.get("logs"), CATALOG.get("sts")
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+TEXT = st.text(max_size=20)
 MODEL = ServiceModel(
     {
         "metadata": {"protocol": "rest-json", "apiVersion": "2026-01-01"},
@@ -222,7 +223,6 @@ def test_a_query_has_a_bound() -> None:
 @given(st.lists(st.tuples(st.text(st.sampled_from("ab.1member"), max_size=12), TEXT), max_size=8))
 def test_any_form_is_read_or_refused(fields: list[tuple[str, str]]) -> None:
     """No field, however odd, makes the parser fail in any other way than by its own error."""
-    try:
+    # Any other exception than the parser's own fails this test.
+    with contextlib.suppress(ApiError):
         parse_query(own("Flat"), [(f"{name}{key}", text) for key, text in fields for name in ("Names.", "Inner")])
-    except ApiError as error:
-        assert error.code == "SerializationException"

@@ -11,7 +11,6 @@ from lambent_platform.contracts.errors import ValidationFailed
 from lambent_platform.gateway.aws.catalog import ServiceCatalog
 from lambent_platform.gateway.aws.validation import ERRORS_MAX, VALUE_CHARACTERS_MAX, Validator
 
-PREFIX = "1 validation error detected: "
 SHAPES: dict[str, Any] = {
     "Name": {"type": "string", "min": 2, "max": 4, "pattern": "[a-z]*"},
     "Mode": {"type": "string", "enum": ["A", "B"]},
@@ -23,7 +22,11 @@ SHAPES: dict[str, Any] = {
     "Labels": {"type": "map", "key": {"shape": "Name"}, "value": {"shape": "Count"}, "max": 1},
     "Secret": {"type": "string", "max": 3, "sensitive": True},
     "Secrets": {"type": "map", "key": {"shape": "Name"}, "value": {"shape": "Secret"}},
-    "Inner": {"type": "structure", "required": ["Name"], "members": {"Name": {"shape": "Name"}, "KMSKeyArn": {"shape": "Name"}}},
+    "Inner": {
+        "type": "structure",
+        "required": ["Name"],
+        "members": {"Name": {"shape": "Name"}, "KMSKeyArn": {"shape": "Name"}},
+    },
     "Inners": {"type": "list", "member": {"shape": "Inner"}},
     "ByName": {"type": "map", "key": {"shape": "Name"}, "value": {"shape": "Inner"}},
     "Flag": {"type": "boolean"},
@@ -49,47 +52,67 @@ def message(params: dict[str, Any], unchecked: frozenset[str] = frozenset()) -> 
     try:
         Validator().check(INPUT, {"Flag": True, **params}, unchecked)
     except ValidationFailed as error:
-        assert (error.code, error.status) == ("ValidationException", 400)
         return error.message
     return ""
 
 
+AT_LEAST_2 = "Member must have length greater than or equal to 2"
+PATTERN = "Member must satisfy regular expression pattern: [a-z]*"
+COUNT_RULES = (
+    "[Member must have value less than or equal to 10, Member must have value greater than or equal to 1, "
+    "Member must not be null]"
+)
+
+
 @pytest.mark.parametrize(
-    ("params", "clause"),
+    ("params", "shown", "constraint"),
     [
-        ({"Flag": None}, "Value null at 'flag' failed to satisfy constraint: Member must not be null"),
-        ({"Name": "a1"}, "Value 'a1' at 'name' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-z]*"),
-        ({"Name": "a"}, "Value 'a' at 'name' failed to satisfy constraint: Member must have length greater than or equal to 2"),
-        ({"Name": "abcde"}, "Value 'abcde' at 'name' failed to satisfy constraint: Member must have length less than or equal to 4"),
-        ({"Mode": "C"}, "Value 'C' at 'mode' failed to satisfy constraint: Member must satisfy enum value set: [A, B]"),
-        ({"Count": 0}, "Value '0' at 'count' failed to satisfy constraint: Member must have value greater than or equal to 1"),
-        ({"Count": 11}, "Value '11' at 'count' failed to satisfy constraint: Member must have value less than or equal to 10"),
-        ({"Ratio": 0.25}, "Value '0.25' at 'ratio' failed to satisfy constraint: Member must have value greater than or equal to 0.5"),
-        ({"Data": b"abcd"}, "Value 'java.nio.HeapByteBuffer[pos=0 lim=4 cap=4]' at 'data' failed to satisfy constraint: Member must have length less than or equal to 3"),
-        ({"Names": ["ab", "cd", "ef"]}, "Value '[ab, cd, ef]' at 'names' failed to satisfy constraint: Member must have length less than or equal to 2"),
-        ({"Names": ["ab", "A"]}, f"Value '[ab, A]' at 'names' failed to satisfy constraint: Member must satisfy constraint: {NAME_RULES}"),
-        ({"Modes": ["X86"]}, f"Value '[X86]' at 'modes' failed to satisfy constraint: Member must satisfy constraint: {MODE_RULES}"),
-        ({"Modes": [None]}, f"Value '[null]' at 'modes' failed to satisfy constraint: Member must satisfy constraint: {MODE_RULES}"),
-        ({"Labels": {"A1": 1}}, f"Value '{{A1=1}}' at 'labels' failed to satisfy constraint: Map keys must satisfy constraint: {NAME_RULES}"),
-        ({"Labels": {"ab": 0}}, "Value '{ab=0}' at 'labels' failed to satisfy constraint: Map value must satisfy constraint: [Member must have value less than or equal to 10, Member must have value greater than or equal to 1, Member must not be null]"),
-        ({"Labels": {"ab": 1, "cd": 2}}, "Value '{ab=1, cd=2}' at 'labels' failed to satisfy constraint: Member must have length less than or equal to 1"),
-        ({"Secret": "hush"}, "Value at 'secret' failed to satisfy constraint: Member must have length less than or equal to 3"),
-        ({"Secrets": {"A": "x"}}, f"Value at 'secrets' failed to satisfy constraint: Map keys must satisfy constraint: {NAME_RULES}"),
-        ({"Inner": {}}, "Value null at 'inner.name' failed to satisfy constraint: Member must not be null"),
-        ({"Inner": {"Name": "ab", "KMSKeyArn": "1a"}}, "Value '1a' at 'inner.kMSKeyArn' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-z]*"),
-        ({"Inners": [{"Name": "ab"}, {}]}, "Value null at 'inners.2.member.name' failed to satisfy constraint: Member must not be null"),
-        ({"ByName": {"ab": {"Name": "x"}}}, "Value 'x' at 'byName.ab.member.name' failed to satisfy constraint: Member must have length greater than or equal to 2"),
+        ({"Flag": None}, "null at 'flag'", "Member must not be null"),
+        ({"Name": "a1"}, "'a1' at 'name'", PATTERN),
+        ({"Name": "a"}, "'a' at 'name'", AT_LEAST_2),
+        ({"Name": "abcde"}, "'abcde' at 'name'", "Member must have length less than or equal to 4"),
+        ({"Mode": "C"}, "'C' at 'mode'", "Member must satisfy enum value set: [A, B]"),
+        ({"Count": 0}, "'0' at 'count'", "Member must have value greater than or equal to 1"),
+        ({"Count": 11}, "'11' at 'count'", "Member must have value less than or equal to 10"),
+        ({"Ratio": 0.25}, "'0.25' at 'ratio'", "Member must have value greater than or equal to 0.5"),
+        (
+            {"Data": b"abcd"},
+            "'java.nio.HeapByteBuffer[pos=0 lim=4 cap=4]' at 'data'",
+            "Member must have length less than or equal to 3",
+        ),
+        (
+            {"Names": ["ab", "cd", "ef"]},
+            "'[ab, cd, ef]' at 'names'",
+            "Member must have length less than or equal to 2",
+        ),
+        ({"Names": ["ab", "A"]}, "'[ab, A]' at 'names'", f"Member must satisfy constraint: {NAME_RULES}"),
+        ({"Modes": ["X86"]}, "'[X86]' at 'modes'", f"Member must satisfy constraint: {MODE_RULES}"),
+        ({"Modes": [None]}, "'[null]' at 'modes'", f"Member must satisfy constraint: {MODE_RULES}"),
+        ({"Labels": {"A1": 1}}, "'{A1=1}' at 'labels'", f"Map keys must satisfy constraint: {NAME_RULES}"),
+        ({"Labels": {"ab": 0}}, "'{ab=0}' at 'labels'", f"Map value must satisfy constraint: {COUNT_RULES}"),
+        (
+            {"Labels": {"ab": 1, "cd": 2}},
+            "'{ab=1, cd=2}' at 'labels'",
+            "Member must have length less than or equal to 1",
+        ),
+        ({"Secret": "hush"}, "at 'secret'", "Member must have length less than or equal to 3"),
+        ({"Secrets": {"A": "x"}}, "at 'secrets'", f"Map keys must satisfy constraint: {NAME_RULES}"),
+        ({"Inner": {}}, "null at 'inner.name'", "Member must not be null"),
+        ({"Inner": {"Name": "ab", "KMSKeyArn": "1a"}}, "'1a' at 'inner.kMSKeyArn'", PATTERN),
+        ({"Inners": [{"Name": "ab"}, {}]}, "null at 'inners.2.member.name'", "Member must not be null"),
+        ({"ByName": {"ab": {"Name": "x"}}}, "'x' at 'byName.ab.member.name'", AT_LEAST_2),
     ],
-)  # fmt: skip
-def test_each_constraint_in_aws_words(params: dict[str, Any], clause: str) -> None:
+)
+def test_each_constraint_in_aws_words(params: dict[str, Any], shown: str, constraint: str) -> None:
     """One broken constraint is one clause in AWS's words."""
-    assert message(params) == PREFIX + clause
+    assert message(params) == f"1 validation error detected: Value {shown} failed to satisfy constraint: {constraint}"
 
 
 @pytest.mark.parametrize(
     "params",
     [
-        {}, {"Name": "ab"}, {"Name": "abcd"}, {"Mode": "B"}, {"Count": 1}, {"Count": 10}, {"Ratio": 1.5}, {"Data": b"a"},
+        {}, {"Name": "ab"}, {"Name": "abcd"}, {"Mode": "B"}, {"Count": 1}, {"Count": 10}, {"Ratio": 1.5},
+        {"Data": b"a"},
         {"Names": []}, {"Names": ["ab", "cd"]}, {"Labels": {"ab": 10}}, {"Secret": "abc"}, {"Inner": {"Name": "ab"}},
         {"Inners": [{"Name": "ab"}]}, {"ByName": {"ab": {"Name": "ab"}}}, {"Flag": False},
     ],
@@ -125,6 +148,7 @@ def test_lambdas_own_words_for_a_function_name() -> None:
     shape = ServiceCatalog().get("lambda").operation("GetFunction").input_shape
     with pytest.raises(ValidationFailed) as caught:
         Validator().check(shape, {"FunctionName": "a b"})
+    assert (caught.value.code, caught.value.status) == ("ValidationException", 400)
     assert caught.value.message.startswith(
         "1 validation error detected: Value 'a b' at 'functionName' failed to satisfy constraint: "
         "Member must satisfy regular expression pattern: (arn:"

@@ -16,7 +16,8 @@ LINE = 'ERROR init failed: "disk" is full [7]'
     [
         ("", True), ("   ", True), ("ERROR", True), ("error", False), ("ERROR full", True), ("ERROR empty", False),
         ('"init failed"', True), ('"failed init"', False), ("?WARN ?ERROR", True), ("?WARN ?INFO", False),
-        ("-DEBUG", True), ("-ERROR", False), ("ERROR -full", False), ('-"init failed"', False), ('?"init failed"', True),
+        ("-DEBUG", True), ("-ERROR", False), ("ERROR -full", False), ('-"init failed"', False),
+        ('?"init failed"', True),
         ("ERROR ?full ?empty", True), ("ERROR ?empty", False), (r'"\"disk\""', True), (r'"\"tape\""', False),
         ("failed:", True), ('""', True), ('full"disk"', True),
     ],

@@ -38,14 +38,14 @@ _GONE: Final = (ConnectionError, ClientPayloadError, asyncio.IncompleteReadError
 class Matcher(Protocol):
     """Says whether a request is for a handler, from its head alone; quick, without I/O."""
 
-    def __call__(self, request: web.Request) -> bool:
+    def __call__(self, request: web.Request, /) -> bool:
         """Whether it is."""
 
 
 class Handler(Protocol):
     """Answers a request; may raise `ApiError` as any operation does."""
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def __call__(self, request: web.Request, /) -> web.StreamResponse:
         """Answer one request, whose body is not read yet."""
 
 

@@ -65,7 +65,7 @@ class RawOperation(Protocol):
     """
 
     async def __call__(
-        self, context: RequestContext, request: web.Request, labels: Mapping[str, str]
+        self, context: RequestContext, request: web.Request, labels: Mapping[str, str], /
     ) -> web.StreamResponse:
         """Answer one request."""
 
