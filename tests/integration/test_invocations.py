@@ -256,6 +256,24 @@ async def test_retry_promotes_and_counts_attempts(bench: Bench) -> None:
     assert (work.invocation.id, work.invocation.attempt, work.event) == (event.id, 2, META)
 
 
+async def test_a_retry_goes_to_an_idle_environment(bench: Bench) -> None:
+    """An event that is queued when its time has come takes an idle slot, as far as concurrency allows."""
+    event = bench.call("event")
+    await bench.invocations.accept([(event, 1, META)])
+    await bench.ready()
+    await bench.finish(event, settlement=Settlement(action="retry", due_ms=5_000))
+    await bench.demand.promote(5_000)
+    await bench.client.hset(bench.redis.keys.function(IDENT), "reserved", 0)
+    assert await bench.demand.dispatch(TARGET) == 0
+    await bench.client.hdel(bench.redis.keys.function(IDENT), "reserved")
+    assert await bench.demand.dispatch(TARGET) == 1
+    [placed] = await bench.inbox()
+    assert isinstance(placed, Call)
+    assert (placed.environment_id, placed.work.invocation.id, placed.work.invocation.attempt) == (ENV, event.id, 2)
+    assert await bench.running() == {IDENT.encode(): b"1", b"*": b"1"}
+    assert await bench.demand.dispatch(TARGET) == 0
+
+
 async def test_destinations_leave_through_the_outbox(bench: Bench) -> None:
     """A delivery is written with the settlement and stays until it was made."""
     event = bench.call("event")

@@ -36,12 +36,13 @@ class EventLoop:
         self._clock = clock
 
     async def step(self) -> None:
-        """One round: promote, expire, deliver."""
+        """One round: promote, expire, dispatch, deliver."""
         now_ms = self._clock.now_ms()
         await self._demand.promote(now_ms)
         for waiting in await self._demand.waiting():
             if waiting.events:
                 await self._expire(waiting.target, now_ms)
+                await self._demand.dispatch(waiting.target)
         for delivery in await self._demand.outbox():
             await self._deliver(delivery)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from lambent_platform.contracts.events import Settlement
+from lambent_platform.contracts.limits import ACCOUNT_CONCURRENCY
 from lambent_platform.contracts.names import split_target
 from lambent_platform.store.invocations import DEAD_EVENTS_KEPT, Work, decode_work
 from lambent_platform.store.redis import RedisStore, translated
@@ -38,8 +39,9 @@ class Delivery:
 class DemandStore:
     """Queues, delays and the outbox, as the scheduler works them off."""
 
-    def __init__(self, redis: RedisStore) -> None:
+    def __init__(self, redis: RedisStore, *, account_concurrency: int = ACCOUNT_CONCURRENCY) -> None:
         self._redis = redis
+        self._limit = account_concurrency
         self._prefixes = redis.keys.prefixes
 
     async def sleep(self, wait_s: float) -> bool:
@@ -87,6 +89,11 @@ class DemandStore:
             if due:
                 next_due = min(int(float(due)), next_due) if next_due is not None else int(float(due))
         return next_due
+
+    async def dispatch(self, target: str) -> int:
+        """Give queued events the idle slots of their target; returns how many were placed."""
+        args = [target, split_target(target)[0], self._limit]
+        return int(await self._redis.run("dispatch", self._prefix(target), args))
 
     async def oldest_event(self, target: str) -> Work | None:
         """The event at the front of a target's queue."""
