@@ -78,7 +78,7 @@ class ImagePlans:
             digest = hashlib.sha256()
             root = self.runtimes_dir / folder
             for path in sorted(root.rglob("*")):
-                if path.is_file() and not _IGNORED.intersection(path.relative_to(root).parts):
+                if path.is_file() and path.suffix != ".md" and not _IGNORED.intersection(path.relative_to(root).parts):
                     digest.update(f"{path.relative_to(root)}\0{path.stat().st_mode & 0o111:o}\0".encode())
                     digest.update(hashlib.sha256(path.read_bytes()).digest())
             known = self._hashes[folder] = digest.digest()
