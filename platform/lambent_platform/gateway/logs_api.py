@@ -23,7 +23,7 @@ EVENT_OVERHEAD_BYTES: Final = 26
 """What each line of PutLogEvents counts besides its text."""
 TOO_NEW_MS: Final = 2 * 3_600_000
 TOO_OLD_MS: Final = 14 * 86_400_000
-_GROUP_ARN: Final = re.compile(r"arn:[^:]+:logs:[^:]*:[^:]*:log-group:([^:*]+)(?::\*)?")
+_GROUP_ARN: Final = re.compile(r"arn:[^:]+:logs:[^:]*:[^:]*:log-group:([^:]+)")
 
 
 class LogOperations:
