@@ -61,7 +61,10 @@ def fork(event, context):
 
 def close(event, context):
     for descriptor in event["fds"]:
-        os.close(descriptor)
+        try:
+            os.close(descriptor)
+        except OSError:
+            pass
     return "closed"
 
 def answer_itself(event, context):
@@ -224,10 +227,9 @@ def test_a_handler_that_closes_its_streams(function: Any, descriptors: list[int]
 
 
 def test_a_handler_that_answers_itself_twice(function: Any) -> None:
-    """The Runtime API takes one answer for a call; the second is refused, and the next call is its own."""
-    answer = function("answer_itself")
-    assert answer["Payload"] == "one"
-    assert function("answer_itself")["Payload"] == "one"
+    """Where our own bootstrap runs the handler, the Runtime API takes no answer from anybody; the call is its own."""
+    for _ in range(2):
+        assert function("answer_itself")["Payload"] == [403, 403]
 
 
 @pytest.mark.parametrize(
@@ -277,7 +279,7 @@ def test_refused_requests(platform: Any, name: str, body: bytes, status: int, co
     found, headers, answer = post(platform, path, body)
     assert found == status
     assert headers["x-amzn-ErrorType"] == code
-    assert answer["Type"] == "User" or code == "ValidationException"
+    assert answer.get("Type") == ("User" if code != "ValidationException" else None)
     assert post(platform, f"/2015-03-31/functions/{deployed}/invocations", b'{"ok":1}')[2] == {"ok": 1}
 
 
