@@ -59,6 +59,7 @@ _SETTINGS: Final = (
     "capacity_wait_s",
     "log_retention_days",
     "drain_s",
+    "runtime_images",
     "alive_file",
 )
 LAMBDA_OPERATIONS: Final = (
@@ -73,6 +74,12 @@ LAMBDA_OPERATIONS: Final = (
     EventInvokeConfigOperations,
 )
 """Operations of Lambda that need only what is stored."""
+SERVED: Final[Mapping[str, tuple[type, ...]]] = {
+    "lambda": (InvokeOperation, *LAMBDA_OPERATIONS),
+    "logs": (LogOperations,),
+    "sts": (TokenOperations,),
+}
+"""What serves the operations of each AWS service."""
 
 
 @click.command()
@@ -115,11 +122,12 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         )
         registry.serve("logs", LogOperations(logs, clock))
         registry.serve("sts", TokenOperations())
+        plans = ImagePlans(runtimes_dir(), settings.runtime_images)
         urls = FunctionUrls(functions, dispatcher, clock, account=settings.account, region=settings.region)
         builds = BuildLogs(
             functions,
             objects,
-            image_tag=lambda runtime: ImagePlans(runtimes_dir(), settings.runtime_images).plan(runtime).tag,
+            image_tag=lambda runtime: plans.plan(runtime).tag,
             account=settings.account,
             region=settings.region,
         )
