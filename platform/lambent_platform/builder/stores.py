@@ -38,7 +38,7 @@ class BlockingStores:
         future = self.start(work)
         try:
             return future.result(timeout_s)
-        except concurrent.futures.TimeoutError as error:
+        except TimeoutError as error:
             raise StoreUnavailable(f"a store did not answer within {timeout_s:.0f} s") from error
         finally:
             future.cancel()
@@ -77,7 +77,10 @@ def open_stores(
 
     thread = threading.Thread(target=run, name="stores", daemon=True)
     thread.start()
-    stores = opened.result(OPEN_TIMEOUT_S)
+    try:
+        stores = opened.result(OPEN_TIMEOUT_S)
+    except TimeoutError as error:
+        raise StoreUnavailable(f"the stores did not open within {OPEN_TIMEOUT_S:.0f} s") from error
     try:
         yield stores
     finally:
