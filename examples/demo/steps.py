@@ -114,7 +114,8 @@ class Demo:
         """Print the failing function's log: both attempts must be in it, in their order."""
         lines = [event.message.rstrip() for event in self._events(self.flaky)]
         for line in lines:
-            self.say(f"  {line.expandtabs(2)}")
+            # A trace is one event, its lines joined by carriage returns.
+            self.say("  " + line.expandtabs(2).replace("\r", "\n      "))
         attempts = [line.partition(":")[0] for line in lines if line.startswith("attempt ")]
         if attempts != ["attempt 1", "attempt 2"]:
             raise DemoFailed(f"the log should tell of attempt 1 and attempt 2, not of {attempts}")

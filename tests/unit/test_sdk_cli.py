@@ -9,7 +9,7 @@ import pytest
 
 from lambent.cli.main import EXIT_UNREACHABLE, EXIT_USAGE, run
 from lambent.cli.options import Duration
-from lambent.cli.output import age_text, bytes_text
+from lambent.cli.output import age_text, bytes_text, log_text
 
 
 def test_help_lists_every_command_and_imports_none() -> None:
@@ -62,6 +62,13 @@ def test_init_makes_a_function(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert run(["init", str(tmp_path / "hi"), "--template", "nodejs-hello"]) == 0
     assert 'name = "hi"' in (tmp_path / "hi" / "lambent.toml").read_text()
     assert f"lambent deploy {tmp_path / 'hi'}" in capsys.readouterr().err
+
+
+def test_a_trace_in_one_event_reads_as_lines() -> None:
+    """Carriage returns would let a terminal show the last line alone."""
+    assert log_text("[ERROR] E\rTraceback:\r\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}File\r\nend\n") == (
+        "[ERROR] E\nTraceback:\n  File\nend\n"
+    )
 
 
 def test_times_and_sizes_read_as_people_write_them() -> None:

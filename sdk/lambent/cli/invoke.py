@@ -8,6 +8,7 @@ import click
 
 from lambent.cli.main import EXIT_FAILED
 from lambent.cli.options import endpoint_options, read_payload
+from lambent.cli.output import log_text
 from lambent.sync import Client
 
 
@@ -35,7 +36,7 @@ def invoke(
             return 0
         result = client.call(name, payload, qualifier=qualifier, log_tail=tail)
     if result.log:
-        click.echo(result.log, err=True, nl=not result.log.endswith("\n"))
+        click.echo(log_text(result.log).rstrip("\n"), err=True)
     out = sys.stdout.buffer
     out.write(result.payload)
     if sys.stdout.isatty() or result.payload[-1:] not in (b"\n", b""):

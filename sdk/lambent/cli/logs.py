@@ -8,6 +8,7 @@ from datetime import datetime
 import click
 
 from lambent.cli.options import Duration, endpoint_options
+from lambent.cli.output import log_text
 from lambent.logs import ago_ms
 from lambent.records import LogEvent
 from lambent.sync import Client
@@ -37,7 +38,7 @@ def logs(
 
 
 def _line(event: LogEvent, timestamps: bool) -> str:
-    message = event.message.rstrip("\n")
+    message = log_text(event.message).rstrip("\n")
     if not timestamps:
         return message
     at = datetime.fromtimestamp(event.timestamp_ms / 1000).astimezone()

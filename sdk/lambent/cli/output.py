@@ -37,6 +37,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right:
     sys.stdout.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
 
 
+def log_text(message: str) -> str:
+    """Return a log message with its lines on lines of their own.
+
+    Lambda's runtimes join the lines of a trace by carriage returns, to keep them in one event; on a terminal they would
+    be written over each other.
+    """
+    return message.replace("\r\n", "\n").replace("\r", "\n").replace("\N{NO-BREAK SPACE}", " ")
+
+
 def bytes_text(count: int) -> str:
     """Return a size as a person would say it."""
     size = float(count)
