@@ -54,7 +54,6 @@ _SETTINGS: Final = (
     "unsafe",
     "account",
     "region",
-    "runtime_images",
     "durability",
     "capacity_wait_s",
     "log_retention_days",
