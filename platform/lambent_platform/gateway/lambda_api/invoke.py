@@ -22,6 +22,7 @@ from lambent_platform.contracts.errors import (
 )
 from lambent_platform.contracts.limits import ASYNC_PAYLOAD_BYTES, CLIENT_CONTEXT_BYTES, SYNC_PAYLOAD_BYTES
 from lambent_platform.contracts.names import FunctionRef
+from lambent_platform.gateway.aws.body import read_body
 from lambent_platform.gateway.aws.registry import RequestContext, raw_operation
 from lambent_platform.gateway.dispatch import CallOptions, Dispatcher
 
@@ -104,21 +105,14 @@ async def _payload(request: web.Request, limit: int) -> bytes:
         RequestTooLarge: it is over the limit; no more than that is read.
         InvalidRequestContent: it is not JSON.
     """
-    declared = request.content_length
     too_large = RequestTooLarge(
         f"Request must be smaller than {limit} bytes for the InvokeFunction operation", Type="User"
     )
-    if declared is not None and declared > limit:
-        raise too_large
-    if declared is not None:
-        body = await request.content.readexactly(declared) if declared else b""
+    declared = request.content_length
+    if declared is not None and declared <= limit and request.content.is_eof():
+        body = request.content.read_nowait()  # it came with the head, as small ones do
     else:
-        parts = bytearray()
-        async for chunk in request.content.iter_any():
-            parts += chunk
-            if len(parts) > limit:
-                raise too_large
-        body = bytes(parts)
+        body = await read_body(request, limit, too_large)
     if not body:
         return b"{}"
     try:
