@@ -87,6 +87,8 @@ class Bench:
     folder: Path
     """Where environments live, readable by the platform's user alone."""
     runtime: Runtime = RUNTIME
+    shares_processor: bool = True
+    """Whether the driver can give the processor in proportion to memory here; it says so where it cannot."""
     running: list[Running] = field(default_factory=list)
 
     def spec(self, *, memory_mb: int = 128, runtime_api: ProtocolFactory = Refuse) -> SandboxSpec:
@@ -191,7 +193,7 @@ async def process_bench(folder: Path) -> AsyncIterator[Bench]:
             info = await driver.open()
             if not info.isolated:
                 pytest.skip("neither root nor bubblewrap: there are no walls to test")
-            yield Bench(driver, folder)
+            yield Bench(driver, folder, shares_processor=not any("processor" in text for text in info.warnings))
         finally:
             await driver.close()
 

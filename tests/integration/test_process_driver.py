@@ -396,8 +396,11 @@ def test_an_installs_disk_is_bounded(tmp_path: Path) -> None:
     end, _, log = install(
         tmp_path,
         """
+        import time
         with open("big", "wb") as file:
-            for _ in range(200): file.write(b"x" * 2**20)
+            for _ in range(200):
+                file.write(b"x" * 2**20)
+                time.sleep(0.01)
         """,
         disk_mb=64,
     )

@@ -15,7 +15,7 @@ from typing import Any, Final
 from lambent_platform.contracts.errors import SandboxError
 from lambent_platform.contracts.runtimes import RUNTIMES, Runtime
 from lambent_workers.drivers.port import DriverInfo, Sandbox, SandboxSpec
-from lambent_workers.drivers.process import init, processes, view
+from lambent_workers.drivers.process import init, view
 from lambent_workers.drivers.process.cgroups import Cgroup, CgroupTree
 from lambent_workers.drivers.process.choice import Walls, bubblewrap_command, choose_walls
 from lambent_workers.drivers.process.forks import Launchers
@@ -33,7 +33,7 @@ from lambent_workers.images import runtimes_dir
 
 SAMPLE_INTERVAL_S: Final = 0.1
 _SLOW_SAMPLE_INTERVAL_S: Final = 0.5
-"""Without control groups every look goes through all processes of the machine."""
+"""Without control groups every look goes through all processes of every environment."""
 _BOOTSTRAPS: Final = {"python": "bootstrap.py", "nodejs": "bootstrap.mjs"}
 _PLATFORM_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
 _NOT_ISOLATED: Final = (
@@ -234,9 +234,8 @@ class ProcessDriver:
     async def _watch_memory(self) -> None:
         while True:
             await asyncio.sleep(SAMPLE_INTERVAL_S if self._cgroups is not None else _SLOW_SAMPLE_INTERVAL_S)
-            tree = processes.children_by_parent() if self._cgroups is None and self._sandboxes else None
             for sandbox in tuple(self._sandboxes.values()):
-                sandbox.sample(tree)
+                sandbox.watch()
 
     def bootstrap_argv(self, runtime: Runtime, handler: str) -> Sequence[str]:
         """Return our bootstrap on this machine's interpreter, or the `bootstrap` that a package brings."""

@@ -153,10 +153,19 @@ def _children() -> list[int]:
         return []
 
 
+def limit_processes(count: int) -> None:
+    """Bound the processes of this user in this user namespace."""
+    release = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
+    # Before, the kernel counted all processes of the user on the machine: the desktop's as well.
+    if release >= (5, 14):
+        resource.setrlimit(resource.RLIMIT_NPROC, (count, count))
+
+
 def main() -> NoReturn:
-    """Run as a script: the three descriptors are the arguments."""
-    control_fd, channel_fd, output_fd = map(int, sys.argv[1:4])
+    """Run as a script inside bubblewrap: the arguments are a bound on processes and the three descriptors."""
+    processes_max, control_fd, channel_fd, output_fd = map(int, sys.argv[1:5])
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    limit_processes(processes_max)
     harden()
     run(socket.socket(fileno=control_fd), channel_fd, output_fd)
 

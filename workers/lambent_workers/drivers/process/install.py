@@ -31,6 +31,7 @@ from lambent_workers.drivers.process.uids import Uids
 FOLDER: Final = "/build"
 _CHUNK_BYTES: Final = 256 * 1024
 _LOOK_S: Final = 0.5
+_NO_SPACE_STATUS: Final = 1
 _JOB = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _SURROUNDINGS = re.compile(
     r"PIP_\w+|npm_config_\w+|NPM_CONFIG_\w+|(?i:https?_proxy|no_proxy|all_proxy)|SSL_CERT_(FILE|DIR)|\w+_CA_BUNDLE|"
@@ -117,7 +118,8 @@ class ProcessInstallSandbox:
         environment = {**view.DEFAULT_ENVIRONMENT, **settings, "HOME": home, "TMPDIR": home}
         if walls == "plain":
             environment["PATH"] = os.environ.get("PATH", os.defpath)
-        return _Run(order, ends, cgroup, {"argv": argv, "env": environment, "cwd": home, "stdio": True})
+        command = {"argv": argv, "env": environment, "cwd": home, "stdio": True}
+        return _Run(order, ends, cgroup, command, Path(home) if walls == "plain" else None)
 
     def _make_cgroup(self, order: InstallOrder, undo: contextlib.ExitStack) -> Cgroup | None:
         tree = CgroupTree.find(self._group)
@@ -172,6 +174,9 @@ class _Run:
     ends: Ends
     cgroup: Cgroup | None
     command: dict[str, Any]
+    watched: Path | None
+    """Where it builds, unless that is a tmpfs of its size."""
+    looked_at: float = 0.0
     pid: int = 0
     code: int | None = None
     ended: bool = False
@@ -190,8 +195,13 @@ class _Run:
             while selector.get_map():
                 if time.monotonic() > deadline:
                     return InstallEnd("timeout")
-                if self._holds_too_much():
-                    return InstallEnd("memory")
+                if time.monotonic() - self.looked_at >= _LOOK_S:
+                    self.looked_at = time.monotonic()
+                    if self._holds_too_much():
+                        return InstallEnd("memory")
+                    if self._fills_the_disk():
+                        log(f"No space left: an install may write {self.order.disk_mb} MB\n".encode())
+                        return InstallEnd("exit", _NO_SPACE_STATUS)
                 for key, events in selector.select(_LOOK_S):
                     if events & selectors.EVENT_WRITE:
                         unsent = self._feed(selector, stdin, unsent)
@@ -264,8 +274,18 @@ class _Run:
         """Look from outside where the kernel keeps no account."""
         if self.cgroup is not None:
             return False
-        below = processes.descendants(self.pid, processes.children_by_parent())
-        return processes.resident_bytes(below) > self.order.memory_mb * MIB
+        return processes.resident_bytes(processes.descendants(self.pid)) > self.order.memory_mb * MIB
+
+    def _fills_the_disk(self) -> bool:
+        """Look into a folder that is an ordinary one; a tmpfs bounds itself."""
+        if self.watched is None:
+            return False
+        used = 0
+        for folder, _, names in os.walk(self.watched):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    used += os.lstat(os.path.join(folder, name)).st_blocks * 512
+        return used > self.order.disk_mb * MIB
 
     def _end(self) -> InstallEnd:
         usage = self.cgroup.usage() if self.cgroup is not None else None

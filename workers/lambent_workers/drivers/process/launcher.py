@@ -106,8 +106,8 @@ class Launcher:
             if plan["walls"] == "bwrap":
                 for fd in (control.fileno(), channel_fd, output_fd):
                     os.set_inheritable(fd, True)
-                descriptors = map(str, (control.fileno(), channel_fd, output_fd))
-                os.execv(plan["argv"][0], [*plan["argv"], *descriptors])  # noqa: S606 - that is its work
+                arguments = map(str, (plan["processes_max"], control.fileno(), channel_fd, output_fd))
+                os.execv(plan["argv"][0], [*plan["argv"], *arguments])  # noqa: S606 - that is its work
             if plan["walls"] == "root":
                 walls.enter(plan["root"], plan["steps"])
                 limit = plan["processes_max"]

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 
-def children_by_parent() -> dict[int, list[int]]:
-    """Return the process tree of the machine, as far as it can be seen."""
-    tree: dict[int, list[int]] = defaultdict(list)
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            stat = Path(f"/proc/{name}/stat").read_bytes()
-        except OSError:
-            continue
-        # The command's name, in parentheses, may hold anything; the parent is the second field after it.
-        tree[int(stat.rpartition(b")")[2].split()[1])].append(int(name))
-    return tree
-
-
-def descendants(pid: int, tree: dict[int, list[int]]) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """Return all processes below one, and itself, parents first."""
     found = [pid]
     for known in found:
-        found += tree.get(known, ())
+        try:
+            tasks = os.listdir(f"/proc/{known}/task")
+            for task in tasks:
+                found += map(int, Path(f"/proc/{known}/task/{task}/children").read_text().split())
+        except OSError:
+            continue
     return found
 
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ RUNTIME_SHARE_MB: Final = 64
 """What a hard limit leaves beside the function's memory and its `/tmp`: the first process, cached files."""
 START_S: Final = 10.0
 _END_S: Final = 5.0
+_FRESH_S: Final = 0.05
 _HELD_STEP_BYTES: Final = MIB
 
 
@@ -79,6 +81,8 @@ class ProcessSandbox:
         self._closing: asyncio.Task[None] | None = None
         self._out_of_memory = False
         self._peak_bytes = 0
+        self._used_bytes = 0
+        self._sampled_at = 0.0
         self._held_bytes = 0
         self.task_root = TASK_ROOT if self._walled else str(spec.host_dir / "task")
         self.endpoint_url = endpoint_url
@@ -188,27 +192,33 @@ class ProcessSandbox:
         return await asyncio.shield(self._exit)
 
     def memory_used_mb(self) -> int:
-        """Peak of the samples since the last call, and of one taken now."""
-        self._sample_cgroup()
-        peak, self._peak_bytes = self._peak_bytes, 0
+        """Peak of the samples since the last call, and of one taken now, unless one is younger than 50 ms."""
+        if time.monotonic() - self._sampled_at >= _FRESH_S and self._pid and self._closing is None:
+            self._sample()
+        peak, self._peak_bytes = self._peak_bytes, self._used_bytes
         return -(-peak // MIB)
 
-    def sample(self, tree: dict[int, list[int]] | None) -> None:
-        """Look at the memory in use, and end a function that holds too much; `tree` where there is no cgroup."""
+    def watch(self) -> None:
+        """Look at the memory in use, and end a function that holds too much. Called many times a second."""
         if self._frozen or self._closing is not None or not self._pid:
             return
-        if tree is not None:
-            below = processes.descendants(self._pid, tree)
-            self._note(processes.resident_bytes(below))
-        elif self._cgroup is not None:
+        if self._cgroup is not None:
             held = self._cgroup.held_bytes()
             # Nothing can have happened while the sum of everything stands still, and the sum is the cheaper file.
-            if abs(held - self._held_bytes) >= _HELD_STEP_BYTES:
-                self._held_bytes = held
-                self._sample_cgroup()
+            if abs(held - self._held_bytes) < _HELD_STEP_BYTES:
+                return
+            self._held_bytes = held
+        self._sample()
 
-    def _sample_cgroup(self) -> None:
-        usage = self._cgroup.usage() if self._cgroup is not None and self._closing is None else None
+    def _sample(self) -> None:
+        self._sampled_at = time.monotonic()
+        if self._cgroup is None:
+            self._note(processes.resident_bytes(processes.descendants(self._pid)))
+        else:
+            self._sample_cgroup(self._cgroup)
+
+    def _sample_cgroup(self, cgroup: Cgroup) -> None:
+        usage = cgroup.usage()
         if usage is None:
             return
         if usage.kills:
@@ -222,6 +232,7 @@ class ProcessSandbox:
         self._note(usage.anonymous + max(0, usage.shared - files))
 
     def _note(self, used: int) -> None:
+        self._used_bytes = used
         self._peak_bytes = max(self._peak_bytes, used)
         if used > (self._memory_mb + _FIRST_PROCESS_MB) * MIB:
             self._out_of_memory = True
@@ -232,8 +243,7 @@ class ProcessSandbox:
         if self._cgroup is not None:
             self._cgroup.thaw()
         elif self._pid:
-            tree = processes.children_by_parent()
-            below = processes.descendants(self._pid, tree)
+            below = processes.descendants(self._pid)
             # Last the first process, which would leave the others to nobody where it has no namespace.
             processes.signal_all(below[1:] if not self._walled else below, signal.SIGKILL)
         if self._pidfd >= 0:
@@ -261,7 +271,7 @@ class ProcessSandbox:
 
     def _signal_below(self, number: signal.Signals) -> None:
         # Not the first process: it must see the worker's end even while the others are stopped.
-        processes.signal_all(processes.descendants(self._pid, processes.children_by_parent())[1:], number)
+        processes.signal_all(processes.descendants(self._pid)[1:], number)
 
     async def close(self) -> None:
         """End it from outside and remove every trace, once, whoever asks and however often."""

@@ -115,7 +115,7 @@ def bubblewrap_argv(bubblewrap: str, view: Steps, folder: Path) -> list[str]:
     The kernel gives it a user namespace of its own: inside, the user keeps his number and has no rights.
     """
     argv = [bubblewrap, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
-    argv += ["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--hostname", "sandbox"]
+    argv += ["--die-with-parent", "--as-pid-1", "--new-session", "--cap-drop", "ALL", "--hostname", "sandbox"]
     argv += ["--uid", str(os.getuid()), "--gid", str(os.getgid()), "--clearenv"]
     for step in view:
         argv += _bubblewrap_step(step, folder)
