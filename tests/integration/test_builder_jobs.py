@@ -159,8 +159,9 @@ async def test_infrastructure_gets_more_tries_but_not_for_ever(
     """A failed attempt is put off; after the last one the build has failed, with what went wrong."""
     await put(redis, redis_url)
     await ended(builder(behaviour))
-    known = await put(redis, redis_url)
-    assert (known.phase, known.attempts) == ("waiting", 1)
+    waiting = await JobStore(redis).read(ORDER.id)
+    assert waiting is not None
+    assert (waiting.phase, waiting.attempts) == ("waiting", 1)
     key = f"{redis.keys.home}job:{ORDER.id}"
     await redis.client.hset(key, mapping={"due_ms": 0, "attempts": ATTEMPTS_MAX - 1})
     assert (await put(redis, redis_url)).phase == "queued"
