@@ -357,6 +357,18 @@ async def test_orders_and_heartbeats(bench: Bench) -> None:
     assert [w.id for w in await bench.fleet.workers()] == ["w"]
 
 
+async def test_a_stem_leaves_the_table_with_the_next_heartbeat(bench: Bench) -> None:
+    """Nobody but its worker knows of a stem, so what the worker no longer names is gone."""
+    stem = EnvironmentRecord(
+        id=ENV, worker="w", runtime="python3.13", state=EnvironmentState.READY, memory_mb=128, started_at_ms=1_000
+    )
+    worker = WorkerRecord(id="w", driver="process", capacity_mb=1000)
+    await bench.fleet.heartbeat(worker, [stem], now_ms=1_100, register=False)
+    assert await bench.fleet.environments(["w"]) == [stem]
+    await bench.beat(1_200)
+    assert await bench.fleet.environments(["w"]) == []
+
+
 async def test_leadership(bench: Bench) -> None:
     """One holder at a time; giving it back lets another in."""
     assert await bench.fleet.lead("scheduler", "a", lease_ms=5_000)
