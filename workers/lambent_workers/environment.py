@@ -27,7 +27,7 @@ from lambent_workers.drivers.port import Exit
 from lambent_workers.logs import EnvironmentLog
 from lambent_workers.native_runtime import NativeRuntime
 from lambent_workers.runtime_link import AnswerKind, Delivery, RuntimeLink
-from lambent_workers.walls import Builder, Walls
+from lambent_workers.walls import WRAPPER, Builder, Walls
 
 _State = EnvironmentState
 _OUTPUT_READ_BYTES: Final = 65536
@@ -160,7 +160,12 @@ class Environment:
             self._link = native = NativeRuntime(walls.sandbox.channel, self)
             if not spawned:
                 await builder.spawn(walls, self.version, variables)
-            native.claim(env=variables, handler=self.version.handler, task_root=walls.sandbox.task_root)
+            wrapped = WRAPPER in self.version.environment
+            native.claim(
+                env=None if wrapped else variables,
+                handler=self.version.handler,
+                task_root=walls.sandbox.task_root,
+            )
         else:
             self._link = walls.api
             walls.api.attach(self)

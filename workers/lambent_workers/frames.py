@@ -1,7 +1,8 @@
 """Frames: what the worker and our own bootstraps say to each other on a sandbox's channel.
 
     frame   := length (u32, big endian, of type and body) · type (u8) · body
-    CLAIM   → JSON {env, handler, task_root}: become this function's environment; sent once
+    CLAIM   → JSON {env, handler, task_root}: become this function's environment; sent once. A null `env` means that
+              the process has its variables already, and those of a wrapper script with them
     INVOKE  → u32 length of header · header JSON {id, deadline_ms, arn, trace_id, client_context} · event bytes
     READY   ← empty: the handler is loaded
     FAILED  ← JSON {errorMessage, errorType, stackTrace}: init failed; the process ends after it

@@ -39,8 +39,8 @@ class NativeRuntime:
         self.taken = False
         self._loop.add_reader(channel, self._read)
 
-    def claim(self, *, env: Mapping[str, str], handler: str, task_root: str) -> None:
-        """Tell a waiting bootstrap which function it becomes."""
+    def claim(self, *, env: Mapping[str, str] | None, handler: str, task_root: str) -> None:
+        """Tell a waiting bootstrap which function it becomes; without `env` it keeps its own variables."""
         self._send(encode(FrameType.CLAIM, orjson.dumps({"env": env, "handler": handler, "task_root": task_root})))
 
     def deliver(self, delivery: Delivery) -> None:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from lambent_platform.contracts.function import FunctionVersion
 from lambent_platform.contracts.limits import EPHEMERAL_MB_MIN, MEMORY_MB_MIN
@@ -16,7 +17,8 @@ from lambent_workers.drivers.port import Driver, Sandbox, SandboxSpec
 from lambent_workers.runtime_api import RuntimeApi
 from lambent_workers.variables import Place, base_variables, process_variables
 
-_WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
+WRAPPER: Final = "AWS_LAMBDA_EXEC_WRAPPER"
+"""Lambda's variable for a script that starts the runtime, and may set more variables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class Builder:
             SandboxError: it could not be started.
         """
         argv = list(self._driver.bootstrap_argv(walls.runtime, version.handler))
-        if wrapper := version.environment.get(_WRAPPER):
+        if wrapper := version.environment.get(WRAPPER):
             argv.insert(0, wrapper)
         started_with = process_variables(variables, walls.runtime, version.memory_mb)
         await walls.sandbox.spawn(argv, started_with, cwd=walls.sandbox.task_root)

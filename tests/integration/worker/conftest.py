@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import uuid
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,14 @@ class Bench:
     objects: ObjectStore
     logs: Logs
     folder: Path
-    runtime: str
+    runtimes: Mapping[str, str]
+    """What this machine has, as the driver says it."""
     invocations: InvocationStore = field(init=False)
     fleet: FleetStore = field(init=False)
     replies: dict[str, asyncio.Future[Reply]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.runtime = next(name for name, state in self.runtimes.items() if state == "ready")
         self.invocations = InvocationStore(self.redis)
         self.fleet = FleetStore(self.redis)
 
@@ -200,7 +202,6 @@ def make(redis_url: str) -> Make:
         driver = ProcessDriver(settings)
         try:
             info = await driver.open()
-            runtime = next(name for name, state in info.runtimes.items() if state == "ready")
             logs, objects = Logs(), ObjectStore.local(folder / "objects")
             async with open_redis(redis_url) as redis, LogPump(logs) as pump:
                 await redis.client.flushall()
@@ -216,7 +217,7 @@ def make(redis_url: str) -> Make:
                 started = asyncio.Event()
                 tasks = [asyncio.create_task(worker.run(started=started))]
                 await started.wait()
-                found = Bench(redis, worker, objects, logs, folder, runtime)
+                found = Bench(redis, worker, objects, logs, folder, info.runtimes)
                 await found.fleet.beat_gateway("g", now_ms=await redis.now_ms())
                 tasks.append(asyncio.create_task(found.pump()))
                 try:

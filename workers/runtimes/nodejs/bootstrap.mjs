@@ -3,7 +3,7 @@
 // Started without arguments, often long before its function is known. It speaks frames on the stream socket whose
 // descriptor LAMBENT_CHANNEL_FD names (big endian: u32 length of what follows, u8 type, body):
 //
-//     CLAIM 1    in   JSON {env, handler, task_root}: become this function's environment
+//     CLAIM 1    in   JSON {env, handler, task_root}: become this function's environment (null env: keep one's own)
 //     INVOKE 2   in   u32 length of header · JSON {id, deadline_ms, arn, trace_id, client_context} · event
 //     READY 16   out  the handler is loaded
 //     FAILED 17  out  JSON error: it could not be loaded; the process ends
@@ -211,12 +211,14 @@ async function loadHandler(root, handler) {
 
 /** Take on a function's environment variables, working directory and module path. */
 function become(claim) {
-  for (const name of Object.keys(process.env)) delete process.env[name];
-  Object.assign(process.env, claim.env);
+  if (claim.env) {
+    for (const name of Object.keys(process.env)) delete process.env[name];
+    Object.assign(process.env, claim.env);
+  }
   process.chdir(claim.task_root);
   Module._initPaths(); // NODE_PATH was read when this process started, maybe for no function at all
   // The heap's own limit was set for a larger function: collect earlier where memory is small.
-  const memoryMb = Number(claim.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE);
+  const memoryMb = Number(process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE);
   if (memoryMb <= 256) v8.setFlagsFromString('--heap-growing-percent=25');
   else if (memoryMb <= 512) v8.setFlagsFromString('--heap-growing-percent=50');
 }

@@ -3,7 +3,7 @@
 Started without arguments, often long before its function is known. It speaks frames on the stream socket whose
 descriptor `LAMBENT_CHANNEL_FD` names (big endian: u32 length of what follows, u8 type, body):
 
-    CLAIM 1    in   JSON {env, handler, task_root}: become this function's environment
+    CLAIM 1    in   JSON {env, handler, task_root}: become this function's environment (a null env: keep the process's)
     INVOKE 2   in   u32 length of header · JSON {id, deadline_ms, arn, trace_id, client_context} · event
     READY 16   out  the handler is loaded
     FAILED 17  out  JSON error: it could not be loaded; the process ends
@@ -317,8 +317,9 @@ def load(handler: str) -> Any:
 
 def become(claim: dict[str, Any]) -> None:
     """Take on a function's environment variables, working directory and module path."""
-    os.environ.clear()
-    os.environ.update(claim["env"])
+    if claim["env"] is not None:
+        os.environ.clear()
+        os.environ.update(claim["env"])
     time.tzset()
     root = claim["task_root"]
     os.chdir(root)
@@ -384,7 +385,7 @@ def main() -> NoReturn:
             leave(64)
         answer = invoke(handler, body, encoder, logs)
         for stream in (sys.stdout, sys.stderr):
-            try:
+            try:  # noqa: SIM105 - a context manager here would cost every call
                 stream.flush()
             except (AttributeError, OSError, ValueError):
                 pass  # closed by the handler
