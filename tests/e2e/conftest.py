@@ -179,9 +179,7 @@ class Platform:
 
 
 @contextlib.contextmanager
-def running(
-    sandbox: str, *, data_dir: Path | None = None, group: bool = True, wait: bool = True, **flags: str
-) -> Iterator[Platform]:
+def run_platform(sandbox: str, *, data_dir: Path | None = None, **flags: str) -> Iterator[Platform]:
     """Run a platform for the length of the block, on a data folder that is its own unless one is given.
 
     It leads a process group of its own, as under a shell. What is left of it at the end is killed.
@@ -201,12 +199,11 @@ def running(
             stdout=output,
             stderr=subprocess.STDOUT,
             env={name: value for name, value in os.environ.items() if not name.startswith(("LAMBENT_", "AWS_"))},
-            start_new_session=group,
+            start_new_session=True,
         )
     platform = Platform(process, data_dir or folder / "data", log, sandbox, given)
     try:
-        if wait:
-            _wait_until_ready(platform, began)
+        _wait_until_ready(platform, began)
         yield platform
     except BaseException:
         sys.stderr.write(platform.output()[-20_000:])
@@ -240,5 +237,11 @@ SANDBOXES = [pytest.param("process"), pytest.param("docker", marks=pytest.mark.d
 @pytest.fixture(scope="session", params=SANDBOXES)
 def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
     """A running platform, shared by all tests that take it: once with processes, once with containers."""
-    with running(request.param) as platform:
+    with run_platform(request.param) as platform:
         yield platform
+
+
+@pytest.fixture(scope="session")
+def running() -> Callable[..., contextlib.AbstractContextManager[Platform]]:
+    """Run a platform of a test's own: `with running("process", data_dir=…, drain_s="1") as platform`."""
+    return run_platform
