@@ -96,7 +96,7 @@ class WorkerFolder:
 
     path: Path
     worker_id: str
-    """The same after a restart."""
+    """Beginning of its worker's id: the same after a restart."""
     label: str
     """For all that this worker makes; no other worker ever carries it."""
 

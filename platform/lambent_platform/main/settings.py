@@ -94,9 +94,7 @@ class Settings(BaseSettings):
         limits.DEFAULT_REGION, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="Region where a request names none."
     )
     pool: str = Field("default", pattern=_NAME, description="The pool this worker joins.")
-    worker_id: str = Field(
-        "", description="Name of this worker, kept over restarts; made from the data folder if empty."
-    )
+    worker_id: str = Field("", description="Beginning of this worker's id; made from the data folder if empty.")
     public_url: str = Field("", description="The gateway as workers reach it; made from host and port if empty.")
     drain_s: float = Field(4, ge=0, le=900, description="How long running calls may take to end at shutdown.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

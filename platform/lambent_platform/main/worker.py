@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import platform
+import secrets
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -22,7 +23,7 @@ from lambent_platform.contracts.errors import SandboxError
 from lambent_platform.core.images import ImagePlans
 from lambent_platform.core.keepalive import KeepAlive
 from lambent_platform.main.engine import chosen_sandbox
-from lambent_platform.main.folders import WorkerFolder, make_private, worker_folder
+from lambent_platform.main.folders import WorkerFolder, make_private, worker_folder, write_atomically
 from lambent_platform.main.options import LOGGING, STORES, with_settings
 from lambent_platform.main.role import CannotStart, run_role
 from lambent_platform.main.settings import Settings, is_loopback
@@ -69,10 +70,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             _open_driver(settings, folder) as (driver, info),
             _log_pump(settings, redis) as logs,
         ):
-            runtimes = dict(info.runtimes)
+            fleet, runtimes = FleetStore(redis), dict(info.runtimes)
+            worker_id = await _succeed(folder, fleet, settings.worker_id or folder.worker_id)
             worker = Worker(
                 WorkerSettings(
-                    worker_id=settings.worker_id or folder.worker_id,
+                    worker_id=worker_id,
                     pool=settings.pool,
                     capacity_mb=settings.of_capacity_mb(),
                     architecture="arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64",
@@ -83,7 +85,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                     retry_delays_s=settings.async_retry_delays_s,
                 ),
                 invocations=InvocationStore(redis, wait_for_disk=settings.durability == "always"),
-                fleet=FleetStore(redis),
+                fleet=fleet,
                 driver=driver,
                 driver_info=replace(info, runtimes=runtimes),
                 code=CodeCache(open_objects(settings), folder.path / "cache"),
@@ -102,6 +104,20 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 for task in (watching, running, stopping):
                     task.cancel()
                 await asyncio.gather(watching, running, stopping, return_exceptions=True)
+
+
+async def _succeed(folder: WorkerFolder, fleet: FleetStore, name: str) -> str:
+    """Make an id for this run of the worker, and have what an earlier run held taken back at once.
+
+    Each run has an id of its own: what its predecessor was sent is nothing that it could know of. That one has
+    ended, since the folder's lock was free, so nobody needs to wait for its lease.
+    """
+    file = folder.path / "worker-id"
+    with contextlib.suppress(FileNotFoundError):
+        await fleet.presume_dead(file.read_text().strip())
+    worker_id = f"{name}-{secrets.token_hex(2)}"
+    write_atomically(file, worker_id)
+    return worker_id
 
 
 @asynccontextmanager

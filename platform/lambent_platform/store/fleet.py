@@ -95,6 +95,14 @@ class FleetStore:
             found = await self._redis.client.zrangebyscore(f"{self._redis.keys.home}beats", "-inf", before_ms)
         return [worker.decode() for worker in found]
 
+    async def presume_dead(self, worker: str) -> None:
+        """Let a worker count as silent from now on, though its lease still lasts: it is known to have ended."""
+        with translated():
+            pipe = self._redis.client.pipeline(transaction=False)
+            for prefix in self._prefixes:
+                pipe.zadd(f"{prefix}beats", {worker: 0}, xx=True)
+            await pipe.execute()
+
     async def bury(
         self, worker: str, *, now_ms: int, lease_ms: int, code: str, message: str
     ) -> list[tuple[str, Work]] | None:
