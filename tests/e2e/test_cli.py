@@ -88,7 +88,7 @@ def test_init_deploy_invoke(lambent: Command, runtime: str, tmp_path: Path) -> N
     deployed = lambent("deploy", str(folder))
     url = deployed.stdout.decode().strip()
     assert url.startswith("http://")
-    assert "packed 1 files" in deployed.stderr.decode()
+    assert "packed 1 file," in deployed.stderr.decode()
     assert f"{folder.name} is active after" in deployed.stderr.decode()
     path_url = lambent("url", folder.name, "--path").stdout.decode().strip()
     with urllib.request.urlopen(f"{path_url}a/b?c=d", timeout=30) as answer:

@@ -12,7 +12,7 @@ import click
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from lambent.cli.options import Variable, endpoint_options
-from lambent.cli.output import bytes_text, console
+from lambent.cli.output import bytes_text, console, count_text
 from lambent.deployment import DEPLOY_TIMEOUT_S
 from lambent.deployment import Progress as Step
 from lambent.errors import DeployFailed
@@ -111,7 +111,7 @@ class _Lines:
     def show(self, step: Step) -> None:
         """Print a line where something new is to be said."""
         if step.phase == "packed":
-            self._say(f"packed {step.files} files, {bytes_text(step.total)}")
+            self._say(f"packed {count_text(step.files, 'file')}, {bytes_text(step.total)}")
         elif step.phase == "uploading" and step.done == step.total:
             self._say(f"uploaded {bytes_text(step.total)}")
         elif step.phase == "preparing":
@@ -167,7 +167,7 @@ class _Bars:
     def show(self, step: Step) -> None:
         """Move the bar, or say what the platform is at."""
         if step.phase == "packed":
-            click.echo(f"packed {step.files} files, {bytes_text(step.total)}", err=True)
+            click.echo(f"packed {count_text(step.files, 'file')}, {bytes_text(step.total)}", err=True)
         elif step.phase == "uploading":
             self._switch(self._upload, "uploading", step.total)
             self._upload.update(self._task, completed=step.done)

@@ -56,6 +56,11 @@ def bytes_text(count: int) -> str:
     raise AssertionError("unreachable")
 
 
+def count_text(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def age_text(seconds: float) -> str:
     """Return an age in its two largest units."""
     whole = int(seconds)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from lambent.cli.options import endpoint_options
-from lambent.cli.output import age_text, print_table
+from lambent.cli.output import age_text, count_text, print_table
 from lambent.records import Environment
 from lambent.sync import Client
 
@@ -45,16 +45,16 @@ def ps(name: str | None, as_json: bool, endpoint: str | None, region: str | None
         click.echo(f"{each}: 0 environments")
     if len(at_rest) > _NAMED_AT_REST:
         click.echo(f"{len(at_rest) - _NAMED_AT_REST} more functions: 0 environments")
-    click.echo(
-        f"{_count(len(names), 'function')}, {_count(len(environments), 'environment')}, {_count(len(stems), 'stem')}"
-    )
+    counts = {"function": len(names), "environment": len(environments), "stem": len(stems)}
+    click.echo(", ".join(count_text(number, noun) for noun, number in counts.items()))
 
 
 def _print(running: Sequence[Environment]) -> None:
+    columns = ("function", "version", "state", "worker", "age", "memory", "container")
     rows = [
         (
-            each.function or "-",
-            each.version or "-",
+            each.function or "",
+            each.version or "",
             each.state,
             each.worker,
             age_text(each.age_s),
@@ -63,8 +63,6 @@ def _print(running: Sequence[Environment]) -> None:
         )
         for each in sorted(running, key=lambda each: (each.function or "", -each.age_s))
     ]
-    print_table(("function", "version", "state", "worker", "age", "memory", "container"), rows, right=("age", "memory"))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    # A stem has neither a function nor a version.
+    first = 0 if any(each.function for each in running) else 2
+    print_table(columns[first:], [row[first:] for row in rows], right=("age", "memory"))
