@@ -8,7 +8,6 @@ freezing, retiring. Whatever the worker cannot run goes back in front of its que
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
@@ -20,7 +19,6 @@ from lambent_platform.contracts.clock import EventClock
 from lambent_platform.contracts.environment import EnvironmentState, WorkerRecord
 from lambent_platform.contracts.errors import SandboxError, StoreUnavailable
 from lambent_platform.contracts.function import FunctionVersion
-from lambent_platform.contracts.invocation import Reply
 from lambent_platform.core import retries
 from lambent_platform.core.keepalive import Idle, idle_action
 from lambent_platform.store.fleet import FleetStore
@@ -42,6 +40,7 @@ from lambent_workers.finisher import BACKOFF_S, Finisher
 from lambent_workers.heartbeat import Heartbeat
 from lambent_workers.hot_reload import HotReload
 from lambent_workers.logs import LogPump
+from lambent_workers.outcomes import outcome_of, outcome_of_expired, outcome_of_failure
 from lambent_workers.settings import WorkerSettings
 from lambent_workers.starter import Starter
 from lambent_workers.stems import StemPool
@@ -160,10 +159,7 @@ class Worker:
         """End an environment in mid-call: an event goes back, a caller is told."""
         work = environment.work
         if work is not None and work.event is None:
-            reply = Reply(id=work.invocation.id, payload=b"The worker was shut down", failure="ServiceException")
-            self._finisher.finish(
-                Outcome(environment_id=environment.id, invocation=work.invocation, reply=reply, keep=False)
-            )
+            self._finisher.finish(outcome_of_failure(environment, work, "The worker was shut down"))
         elif work is not None:
             self._finisher.give_back(work)
         self._discard(environment)
@@ -228,20 +224,11 @@ class Worker:
         if not environment.callable:
             self._finisher.give_back(work)
         elif work.event is not None and retries.expired(work.event, now_ms=self._clock.now_ms()):
-            self._finisher.finish(self._expire(environment, work))
+            self._finisher.finish(outcome_of_expired(environment, work, now_ms=self._clock.now_ms()))
         elif environment.version.code.hot_reload_path and not self._hot_reload.fresh(environment):
             self.spawn(self._hot_reload.run(environment, work), f"hot reload of {environment.id}")
         else:
             environment.run(work)
-
-    def _expire(self, environment: Environment, work: Work) -> Outcome:
-        assert work.event is not None
-        attempt = retries.Attempt(
-            number=work.invocation.attempt - 1, payload=work.invocation.payload, response=b"",
-            executed_version=environment.version.version, request_id=work.invocation.id,
-        )  # fmt: skip
-        settlement = retries.expire(attempt, work.event, now_ms=self._clock.now_ms())
-        return Outcome(environment_id=environment.id, invocation=work.invocation, settlement=settlement, keep=True)
 
     # -- starting ------------------------------------------------------------------------------------------------
 
@@ -325,10 +312,7 @@ class Worker:
             elif work.event is not None:
                 self._finisher.give_back(work)
             else:
-                reply = Reply(id=work.invocation.id, payload=failure.encode(), failure="ServiceException")
-                self._finisher.finish(
-                    Outcome(environment_id=environment.id, invocation=work.invocation, reply=reply, keep=False)
-                )
+                self._finisher.finish(outcome_of_failure(environment, work, failure))
         self._end(environment)
 
     # -- what environments say -----------------------------------------------------------------------------------
@@ -351,28 +335,8 @@ class Worker:
         self._discard(environment)
 
     def _outcome(self, environment: Environment, ended: Ended) -> Outcome:
-        invocation, version = ended.work.invocation, environment.version
-        billed = ended.billed_ms * version.memory_mb
-        if ended.work.event is not None:
-            attempt = retries.Attempt(
-                number=invocation.attempt, payload=invocation.payload, response=ended.payload,
-                function_error=ended.function_error, executed_version=version.version, request_id=invocation.id,
-            )  # fmt: skip
-            settlement = retries.settle(
-                attempt, ended.work.event, now_ms=self._clock.now_ms(), delays_s=self.settings.retry_delays_s
-            )
-            return Outcome(
-                environment_id=environment.id, invocation=invocation, settlement=settlement, keep=ended.keep,
-                billed_ms_mb=billed,
-            )  # fmt: skip
-        reply = Reply(
-            id=invocation.id, payload=ended.payload, function_error=ended.function_error,
-            executed_version=version.version,
-            log_tail=base64.b64encode(environment.log_tail()).decode() if invocation.log_tail else "",
-        )  # fmt: skip
-        return Outcome(
-            environment_id=environment.id, invocation=invocation, reply=reply, keep=ended.keep, billed_ms_mb=billed
-        )
+        now_ms, delays_s = self._clock.now_ms(), self.settings.retry_delays_s
+        return outcome_of(environment, ended, now_ms=now_ms, delays_s=delays_s)
 
     # -- what comes next -----------------------------------------------------------------------------------------
 
