@@ -190,16 +190,16 @@ class InvocationStore:
 
     async def replies(self, gateway: str, *, wait_s: float, prefix: str) -> list[Reply]:
         """Take what is in a gateway's reply box on one partition; waits up to `wait_s` for the first."""
-        return [Reply.decode(data) for data in await self._drain(f"{prefix}replies:{gateway}", wait_s)]
+        return [
+            Reply.decode(data)
+            for data in await self._redis.drain(f"{prefix}replies:{gateway}", wait_s=wait_s, count=DRAIN_COUNT)
+        ]
 
     async def inbox(self, worker: str, *, wait_s: float, prefix: str) -> list[InboxItem]:
         """Take what is in a worker's inbox on one partition; waits up to `wait_s` for the first."""
-        return [_item(data) for data in await self._drain(f"{prefix}inbox:{worker}", wait_s)]
-
-    async def _drain(self, key: str, wait_s: float) -> list[bytes]:
-        with translated():
-            popped = await self._redis.client.blmpop(wait_s, 1, key, direction="LEFT", count=DRAIN_COUNT)
-        return popped[1] if popped else []
+        return [
+            _item(data) for data in await self._redis.drain(f"{prefix}inbox:{worker}", wait_s=wait_s, count=DRAIN_COUNT)
+        ]
 
     @property
     def partitions(self) -> tuple[str, ...]:
