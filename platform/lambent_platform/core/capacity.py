@@ -17,7 +17,7 @@ COLD_START_S: Final = 0.25
 STARTS_PER_DECISION_MAX: Final = 50
 CALL_S_MIN: Final = 0.001
 """No call is taken to occupy an environment for less: handing it over and back costs about this."""
-WAIT_WANTED_S: Final = 0.010
+WAIT_WANTED_S: Final = 0.025
 """A lasting queue in which calls wait for less than this is left alone, however short the calls are."""
 
 
