@@ -49,9 +49,9 @@ def demand(**changes: object) -> Demand:
         # A queue that lasts although it would drain: calls come as fast as they go. 64 of 1 ms wait 64 ms behind one.
         (demand(waiting=64, running=1, call_s=0.001), 0),
         (demand(waiting=64, running=1, call_s=0.001, queued_for_s=0.3), 1),
-        (demand(waiting=64, running=4, call_s=0.001, queued_for_s=0.3), 3),
-        (demand(waiting=64, running=7, call_s=0.001, queued_for_s=0.3), 0),
-        (demand(waiting=64, running=4, starting=60, call_s=0.001, queued_for_s=0.3), 0),
+        (demand(waiting=64, running=2, call_s=0.001, queued_for_s=0.3), 2),
+        (demand(waiting=64, running=2, starting=1, call_s=0.001, queued_for_s=0.3), 1),
+        (demand(waiting=64, running=4, call_s=0.001, queued_for_s=0.3), 0),
         # 16 calls of 100 ms behind 8: each waits for less than two of them take.
         (demand(waiting=16, running=8, call_s=0.1, queued_for_s=0.3), 8),
         (demand(waiting=8, running=8, call_s=0.1, queued_for_s=0.3), 0),

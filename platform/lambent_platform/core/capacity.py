@@ -17,7 +17,7 @@ COLD_START_S: Final = 0.25
 STARTS_PER_DECISION_MAX: Final = 50
 CALL_S_MIN: Final = 0.001
 """No call is taken to occupy an environment for less: handing it over and back costs about this."""
-WAIT_WANTED_S: Final = 0.025
+WAIT_WANTED_S: Final = 0.020
 """A lasting queue in which calls wait for less than this is left alone, however short the calls are."""
 
 
@@ -53,7 +53,7 @@ def environments_wanted(demand: Demand) -> int:
         call_s, cold_s = max(demand.call_s, CALL_S_MIN), demand.cold_start_s or COLD_START_S
         wanted = _to_drain(demand, unserved, call_s, cold_s)
         if wanted == 0 and demand.queued_for_s >= cold_s:
-            wanted = _to_shorten(demand, unserved, call_s)
+            wanted = _to_shorten(demand, call_s)
     return max(0, min(wanted, room, STARTS_PER_DECISION_MAX))
 
 
@@ -66,11 +66,11 @@ def _to_drain(demand: Demand, unserved: int, call_s: float, cold_s: float) -> in
     return math.ceil(left / each) if left > 0 else 0
 
 
-def _to_shorten(demand: Demand, unserved: int, call_s: float) -> int:
+def _to_shorten(demand: Demand, call_s: float) -> int:
     """What it takes to make a lasting queue short: at most twice what runs now, since the next look is soon."""
-    wait_wanted_s = max(WAIT_WANTED_S, call_s)
-    needed = math.ceil(unserved * call_s / wait_wanted_s)
-    return min(needed - demand.running, max(1, demand.running))
+    needed = math.ceil(demand.waiting * call_s / max(WAIT_WANTED_S, call_s))
+    at_hand = demand.running + demand.starting
+    return min(needed - at_hand, max(1, demand.running))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

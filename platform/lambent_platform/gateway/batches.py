@@ -1,4 +1,4 @@
-"""Requests of one turn of the event loop, sent as one."""
+"""Requests that come while others are on their way, sent as one."""
 
 from __future__ import annotations
 
@@ -13,32 +13,31 @@ BATCH_MAX: Final = 256
 
 
 class Batcher(Generic[In, Out]):
-    """Collects what is submitted in one turn of the loop and sends it in one call."""
+    """Collects what is submitted while the batch before is on its way, and sends it as the next."""
 
     def __init__(self, send: Callable[[Sequence[In]], Awaitable[Sequence[Out]]]) -> None:
         self._send = send
         self._pending: list[tuple[In, asyncio.Future[Out]]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._sending: asyncio.Task[None] | None = None
 
     async def submit(self, item: In) -> Out:
-        """Send an item with all others of this turn; returns its own result, or raises what the send raised."""
+        """Send an item with others; returns its own result, or raises what the send raised."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Out] = loop.create_future()
-        if not self._pending:
-            loop.call_soon(self._flush)
         self._pending.append((item, future))
-        if len(self._pending) >= BATCH_MAX:
-            self._flush()
+        if self._sending is None:
+            self._sending = loop.create_task(self._run())
         return await future
 
-    def _flush(self) -> None:
-        batch, self._pending = self._pending, []
-        if batch:
-            task = asyncio.ensure_future(self._run(batch))
-            self._tasks.add(task)  # the loop itself keeps only weak references to tasks
-            task.add_done_callback(self._tasks.discard)
+    async def _run(self) -> None:
+        try:
+            while self._pending:
+                batch, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
+                await self._submit(batch)
+        finally:
+            self._sending = None
 
-    async def _run(self, batch: list[tuple[In, asyncio.Future[Out]]]) -> None:
+    async def _submit(self, batch: list[tuple[In, asyncio.Future[Out]]]) -> None:
         try:
             results = await self._send([item for item, _ in batch])
         except Exception as error:
