@@ -157,7 +157,7 @@ def test_a_killed_worker_comes_back(compose: Compose) -> None:
 
 def test_down_leaves_no_container_of_a_function(compose: Compose) -> None:
     """Stopping the services ends the functions' containers too."""
-    ident = compose.run("exec", "-T", "worker", "cat", "/var/lib/lambent/platform-id").strip()
+    ident = compose.run("exec", "-T", "gateway", "cat", "/var/lib/lambent/platform-id").strip()
     assert ident
     compose.run("stop")
     assert compose.function_containers(ident) == []
