@@ -33,9 +33,7 @@ from lambent_platform.store.invocations import InvocationStore
 from lambent_platform.store.logs import LogStore
 from lambent_platform.store.redis import RedisStore
 from lambent_workers.code_cache import CodeCache
-from lambent_workers.drivers.docker import DockerDriver, DockerSettings
 from lambent_workers.drivers.port import Driver, DriverInfo
-from lambent_workers.drivers.process.driver import ProcessDriver, ProcessSettings
 from lambent_workers.images import runtimes_dir
 from lambent_workers.logs import LogLimits, LogPump
 from lambent_workers.settings import WorkerSettings
@@ -144,10 +142,15 @@ async def _open_driver(settings: Settings, folder: WorkerFolder) -> AsyncIterato
 
 def _driver(settings: Settings, folder: WorkerFolder) -> Driver:
     gateway = settings.of_public_url()
+    # Imported where they are chosen: the other driver's library would cost a start a tenth of a second.
     if chosen_sandbox(settings) == "process":
+        from lambent_workers.drivers.process.driver import ProcessDriver, ProcessSettings
+
         return ProcessDriver(
             ProcessSettings(platform_id=folder.label, endpoint_url=gateway, state_dir=folder.path / "process")
         )
+    from lambent_workers.drivers.docker import DockerDriver, DockerSettings
+
     parts = urlsplit(gateway)
     return DockerDriver(
         DockerSettings(
@@ -177,7 +180,7 @@ async def _log_pump(settings: Settings, redis: RedisStore) -> AsyncIterator[LogP
 
 async def _watch_images(driver: Driver, runtimes: dict[str, str]) -> None:
     """Notice images that a builder makes, so that the next heartbeat says that their runtimes are ready."""
-    while isinstance(driver, DockerDriver) and any(state != "ready" for state in runtimes.values()):
+    while "buildable" in runtimes.values():
         await asyncio.sleep(LOOK_S)
         with contextlib.suppress(SandboxError):
             runtimes.update(await driver.look())

@@ -119,6 +119,13 @@ class Driver(Protocol):
     async def open(self) -> DriverInfo:
         """Check what is there and end what an earlier run of this platform left behind."""
 
+    async def look(self) -> Mapping[str, str]:
+        """Say again what `DriverInfo.runtimes` said at `open`: images are built while the worker runs.
+
+        Raises:
+            SandboxError: the engine is away, or the driver is not open.
+        """
+
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """Make a sandbox with nothing of the function running in it yet.
 

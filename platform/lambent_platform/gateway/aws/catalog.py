@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal, cast
-
-from botocore.loaders import Loader
-from botocore.model import OperationModel, ServiceModel
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.gateway.aws.routing import Router
 from lambent_platform.gateway.aws.validation import Validator
+
+if TYPE_CHECKING:  # a gateway that has not needed a model yet does not pay for botocore
+    from botocore.model import OperationModel, ServiceModel
 
 Protocol = Literal["rest-json", "json", "query"]
 
@@ -104,6 +104,9 @@ def coverage(catalog: ServiceCatalog, registry: Registry) -> dict[str, tuple[lis
 
 def _load(entry: ServiceEntry) -> ServiceModel:
     # Only botocore's own data: a model in the user's home folder must not change what is served.
+    from botocore.loaders import Loader
+    from botocore.model import ServiceModel
+
     loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
     description = loader.load_service_model(entry.name, "service-2", entry.api_version)
     _drop_documentation(description)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from botocore.model import OperationModel, Shape
 
 from lambent_platform.contracts.errors import InvalidRequestContent
 from lambent_platform.gateway.aws.http import HttpRequest
 from lambent_platform.gateway.aws.problems import serialization_error
 from lambent_platform.gateway.aws.registry import Params
 from lambent_platform.gateway.aws.values import from_json, from_text, wrong_json_type
+
+if TYPE_CHECKING:  # a gateway that has not needed a model yet does not pay for botocore
+    from botocore.model import OperationModel, Shape
 
 QUERY_INDEX_MAX: Final = 10_000
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from xml.etree import ElementTree as ET
 
 import orjson
-from botocore.model import OperationModel, Shape
 
 from lambent_platform.gateway.aws.http import HttpReply
 from lambent_platform.gateway.aws.registry import Result
 from lambent_platform.gateway.aws.timestamps import Format, format_of, format_timestamp
+
+if TYPE_CHECKING:  # a gateway that has not needed a model yet does not pay for botocore
+    from botocore.model import OperationModel, Shape
 
 _NOT_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from typing import Final, Literal, cast
-
-from botocore.model import Shape
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from lambent_platform.gateway.aws.problems import serialization_error
+
+if TYPE_CHECKING:  # a gateway that has not needed a model yet does not pay for botocore
+    from botocore.model import Shape
 
 Format = Literal["unixTimestamp", "iso8601", "rfc822"]
 _NUMBER: Final = re.compile(r"-?\d{1,12}(\.\d{1,9})?")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
-
-from botocore.model import Shape
+from typing import TYPE_CHECKING, Any, Final
 
 from lambent_platform.contracts.errors import ValidationFailed
 from lambent_platform.gateway.aws.patterns import MATCHED_CHARACTERS_MAX, compile_pattern
+
+if TYPE_CHECKING:  # a gateway that has not needed a model yet does not pay for botocore
+    from botocore.model import Shape
 
 ERRORS_MAX: Final = 10
 """More clauses than this are counted no further: a long list of wrong elements would fill the reply."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import binascii
-from typing import Any, Final
-
-from botocore.model import Shape
+from typing import TYPE_CHECKING, Any, Final
 
 from lambent_platform.contracts.errors import ApiError
 from lambent_platform.gateway.aws.problems import serialization_error
 from lambent_platform.gateway.aws.timestamps import parse_timestamp
+
+if TYPE_CHECKING:  # a gateway that has not needed a model yet does not pay for botocore
+    from botocore.model import Shape
 
 _JAVA: Final = {
     "string": "String", "character": "String", "integer": "Integer", "long": "Long", "float": "Float",

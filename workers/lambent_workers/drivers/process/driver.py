@@ -108,7 +108,7 @@ class ProcessDriver:
         warnings = [_NOT_ISOLATED] if self._walls == "plain" else []
         if self._cgroups is None:
             warnings.append(_NO_CGROUPS)
-        runtimes = {name: self._interpreters.describe(runtime) for name, runtime in RUNTIMES.items()}
+        runtimes = await self.look()
         return DriverInfo(self.name, runtimes, tuple(warnings), isolated=self._walls != "plain")
 
     def _make_state_dir(self) -> None:
@@ -123,6 +123,10 @@ class ProcessDriver:
         for mark in self._marks.iterdir():
             shutil.rmtree(mark.read_text(), ignore_errors=True)
             mark.unlink()
+
+    async def look(self) -> dict[str, str]:
+        """Say what runs here; interpreters that are installed later are found at the next start."""
+        return {name: self._interpreters.describe(runtime) for name, runtime in RUNTIMES.items()}
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """Fork a sandbox and wait until its walls stand.
