@@ -13,7 +13,7 @@ import pytest
 
 from lambent_platform.contracts.errors import SandboxError
 from lambent_platform.store.objects import ObjectStore
-from lambent_workers.code_cache import CodeCache, copy_tree, fingerprint, link_tree
+from lambent_workers.code_cache import CodeCache, link_tree
 
 
 class Counting:
@@ -100,43 +100,13 @@ async def test_bad_packages(tmp_path: Path) -> None:
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def make_tree(root: Path) -> Path:
-    """A folder with a file, an executable, a link and a sub-folder."""
-    (root / "d").mkdir(parents=True)
-    (root / "a").write_text("1")
-    (root / "d" / "run").write_text("2")
-    (root / "d" / "run").chmod(0o700)
-    (root / "d" / "link").symlink_to("../a")
-    return root
-
-
-def test_trees_are_linked_or_copied(tmp_path: Path) -> None:
-    """Both ways give the same files; links share them, copies are readable to all whatever the original was."""
-    source = make_tree(tmp_path / "source")
-    for way in (link_tree, copy_tree):
-        target = tmp_path / way.__name__
-        target.mkdir()
-        way(source, target)
-        assert (target / "a").read_text() == "1"
-        assert os.readlink(target / "d" / "link") == "../a"
-        assert (target / "a").samefile(source / "a") is (way is link_tree)
-    assert (tmp_path / "copy_tree" / "d" / "run").stat().st_mode & 0o777 == 0o755
-    assert (tmp_path / "copy_tree" / "a").stat().st_mode & 0o777 == 0o644
-    with pytest.raises(SandboxError, match="cannot be copied"):
-        copy_tree(tmp_path / "absent", tmp_path)
-
-
-def test_the_fingerprint_of_a_folder(tmp_path: Path) -> None:
-    """Any change of a name, a size or a time changes it; looking does not."""
-    source = make_tree(tmp_path / "source")
-    seen = [fingerprint(source)]
-    assert fingerprint(source) == seen[0]
-    (source / "a").write_text("longer")
-    seen.append(fingerprint(source))
-    os.utime(source / "a", (1, 1))
-    seen.append(fingerprint(source))
-    (source / "d" / "run").rename(source / "d" / "walk")
-    seen.append(fingerprint(source))
-    (source / "d" / "walk").unlink()
-    seen.append(fingerprint(source))
-    assert len(set(seen)) == 5
+def test_trees_are_linked(tmp_path: Path) -> None:
+    """A tree of links has the same files as its source, and shares them."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "d").mkdir(parents=True)
+    (source / "a").write_text("1")
+    (source / "d" / "link").symlink_to("../a")
+    target.mkdir()
+    link_tree(source, target)
+    assert os.readlink(target / "d" / "link") == "../a"
+    assert (target / "a").samefile(source / "a")

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from lambent_platform.contracts.errors import InvalidParameterValue, SandboxError
-from lambent_platform.contracts.limits import UNZIPPED_BYTES, ZIP_ENTRIES
 from lambent_platform.core.keepalive import least_recently_used
 from lambent_platform.store.packages import extract
 
@@ -145,57 +144,3 @@ def link_tree(source: Path, target: Path) -> None:
                 os.link(entry.path, to)
             except OSError:  # another file system, or one without links
                 shutil.copy2(entry.path, to)
-
-
-def copy_tree(source: Path, target: Path) -> None:
-    """Fill an empty folder with copies of a developer's folder, readable to all.
-
-    Raises:
-        SandboxError: it is not a readable folder, or holds more than a package may.
-    """
-    left = [ZIP_ENTRIES, UNZIPPED_BYTES]
-
-    def fill(from_folder: str, to_folder: Path) -> None:
-        for entry in os.scandir(from_folder):
-            to = to_folder / entry.name
-            size = 0 if entry.is_symlink() or entry.is_dir() else entry.stat().st_size
-            left[0] -= 1
-            left[1] -= size
-            if min(left) < 0:
-                raise SandboxError(f"{source} holds more than a package may")
-            if entry.is_symlink():
-                to.symlink_to(os.readlink(entry.path))
-            elif entry.is_dir():
-                to.mkdir()
-                fill(entry.path, to)
-                to.chmod(0o755)
-            elif entry.is_file():
-                shutil.copyfile(entry.path, to)
-                to.chmod(0o755 if entry.stat().st_mode & 0o100 else 0o644)
-
-    try:
-        fill(str(source), target)
-    except OSError as error:
-        raise SandboxError(f"{source} cannot be copied: {error}") from error
-
-
-FINGERPRINT_ENTRIES_MAX: Final = 5_000
-
-
-def fingerprint(folder: Path) -> int:
-    """Sum up names, sizes and times of a folder's files; of a very large one, of its first files only."""
-    seen = 0
-    marks: list[tuple[str, int, int]] = []
-    for at, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            seen += 1
-            if seen > FINGERPRINT_ENTRIES_MAX:
-                return hash(tuple(marks))
-            path = os.path.join(at, name)
-            try:
-                status = os.lstat(path)
-            except OSError:
-                continue  # gone between the listing and now
-            marks.append((path, status.st_size, status.st_mtime_ns))
-    return hash(tuple(marks))

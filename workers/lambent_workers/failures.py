@@ -63,6 +63,11 @@ def response_too_large() -> bytes:
     return orjson.dumps({"errorType": "Function.ResponseSizeTooLarge", "errorMessage": message})
 
 
+def code_refused(reason: str) -> bytes:
+    """Describe code that its function names but may not or cannot run from, as an init that failed."""
+    return orjson.dumps({"errorType": "Runtime.CodeRefused", "errorMessage": reason, "requestId": "", "stackTrace": []})
+
+
 def error_type_of(payload: bytes) -> str:
     """Read the type of an error object that a runtime sent; empty where it has none."""
     try:

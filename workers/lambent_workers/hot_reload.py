@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lambent_platform.store.invocations import Work
-from lambent_workers.code_cache import fingerprint
 from lambent_workers.environment import Environment
+from lambent_workers.hot_folder import HotFolders
 
 if TYPE_CHECKING:
     from lambent_workers.worker import Worker
@@ -21,8 +21,9 @@ CHECK_INTERVAL_S: Final = 0.2
 class HotReload:
     """Looks for changes before calls."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, folders: HotFolders) -> None:
         self._worker = worker
+        self._folders = folders
 
     def fresh(self, environment: Environment) -> bool:
         """Whether the folder was compared a moment ago."""
@@ -31,7 +32,7 @@ class HotReload:
     async def run(self, environment: Environment, work: Work) -> None:
         """Run a call in an environment of the folder as it is now."""
         folder = Path(environment.version.code.hot_reload_path)
-        now = await asyncio.to_thread(fingerprint, folder)
+        now = await asyncio.to_thread(self._folders.fingerprint, folder)
         environment.compared_at = time.monotonic()
         if now == environment.fingerprint or not environment.callable:
             self._worker.dispatch(environment, work)

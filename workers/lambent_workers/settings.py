@@ -28,3 +28,8 @@ class WorkerSettings:
     """At the end, how long running calls are given."""
     retry_delays_s: Sequence[float] = RETRY_DELAYS_S
     """Between the attempts of an event."""
+    hot_reload_roots: Sequence[Path] = ()
+    """Folders below which functions may run from a folder of this machine; empty: any that is not refused."""
+    private_folders: Sequence[Path] = ()
+    """Never a function's, nor what holds them: the platform's data and the object store's folder. What
+    `environments_dir` lies in is one of them without being named."""

@@ -15,8 +15,9 @@ from lambent_platform.contracts.errors import SandboxError
 from lambent_platform.contracts.function import CodePackage, FunctionVersion
 from lambent_platform.contracts.runtimes import RUNTIMES
 from lambent_platform.core.keepalive import stem_fits
-from lambent_workers.code_cache import CodeCache, copy_tree, fingerprint, link_tree
+from lambent_workers.code_cache import CodeCache, link_tree
 from lambent_workers.environment import Environment
+from lambent_workers.hot_folder import HotFolders
 from lambent_workers.logs import EnvironmentLog, LogPump
 from lambent_workers.stems import StemPool
 from lambent_workers.variables import function_variables, log_group, log_stream
@@ -28,11 +29,21 @@ _log = structlog.get_logger(__name__)
 class Starter:
     """Makes environments callable; bounds how many are brought up at once."""
 
-    def __init__(self, builder: Builder, stems: StemPool, code: CodeCache, logs: LogPump, *, parallel: int) -> None:
+    def __init__(
+        self,
+        builder: Builder,
+        stems: StemPool,
+        code: CodeCache,
+        logs: LogPump,
+        *,
+        hot_folders: HotFolders,
+        parallel: int,
+    ) -> None:
         self._builder = builder
         self._stems = stems
         self._code = code
         self._logs = logs
+        self._hot_folders = hot_folders
         self._gate = asyncio.Semaphore(parallel)
 
     def open_log(self, version: FunctionVersion, environment_id: str) -> EnvironmentLog:
@@ -46,6 +57,7 @@ class Starter:
         Raises:
             SandboxError: it could not be brought up, through no fault of the function.
             StoreUnavailable: its code could not be fetched.
+            FolderRefused: its folder, under hot reload, cannot be used.
         """
         async with self._gate:
             await self._bring_up(environment)
@@ -97,7 +109,7 @@ class Starter:
                 return
             folder = Path(environment.version.code.hot_reload_path)
             # Summed up before it is copied: a change in between is seen at the next call.
-            environment.fingerprint = await asyncio.to_thread(fingerprint, folder)
-            await asyncio.to_thread(copy_tree, folder, walls.task_dir)
+            environment.fingerprint = await asyncio.to_thread(self._hot_folders.fingerprint, folder)
+            await asyncio.to_thread(self._hot_folders.copy, folder, walls.task_dir)
         except OSError as error:
             raise SandboxError(f"the code could not be put in place: {error}") from error

@@ -33,11 +33,13 @@ from lambent_platform.store.invocations import (
     Start,
     Work,
 )
+from lambent_workers import failures
 from lambent_workers.code_cache import CodeCache
 from lambent_workers.drivers.port import Driver, DriverInfo
 from lambent_workers.environment import Ended, Environment
 from lambent_workers.finisher import BACKOFF_S, Finisher
 from lambent_workers.heartbeat import Heartbeat
+from lambent_workers.hot_folder import FolderRefused, HotFolders
 from lambent_workers.hot_reload import HotReload
 from lambent_workers.logs import LogPump
 from lambent_workers.outcomes import outcome_of, outcome_of_expired, outcome_of_failure
@@ -81,8 +83,12 @@ class Worker:
         builder = Builder(driver, settings.environments_dir)
         self.stems = StemPool(builder, settings.keepalive, settings.worker_id)
         self._code = code
-        self._starter = Starter(builder, self.stems, code, logs, parallel=settings.start_parallelism)
-        self._hot_reload = HotReload(self)
+        private = (*settings.private_folders, settings.environments_dir.parent)
+        folders = HotFolders(roots=settings.hot_reload_roots, private=private)
+        self._starter = Starter(
+            builder, self.stems, code, logs, hot_folders=folders, parallel=settings.start_parallelism
+        )
+        self._hot_reload = HotReload(self, folders)
         self._heartbeat = Heartbeat(fleet, liveness_ms, record=self._record, environments=self._records)
         self._finisher = Finisher(
             invocations, settings.worker_id, clock=clock, liveness_ms=self._heartbeat.now_ms, taken=self._after
@@ -252,6 +258,13 @@ class Worker:
     async def _bring_up(self, environment: Environment) -> None:
         try:
             await self._starter.bring_up(environment)
+        except FolderRefused as error:
+            if environment.gone():
+                return
+            _log.warning("a folder was refused", function=environment.version.name, error=str(error))
+            waiting = environment.work
+            environment.vanish()
+            await self._answer_one(environment, waiting, error=failures.code_refused(str(error)))
         except (SandboxError, StoreUnavailable) as error:
             if environment.gone():
                 return

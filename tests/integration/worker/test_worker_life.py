@@ -154,6 +154,18 @@ async def test_hot_reload(bench: Any, tmp_path: Path) -> None:
     assert await bench.call(version) == "mended"
 
 
+async def test_a_folder_that_is_refused_is_the_functions_error(bench: Any, tmp_path: Path) -> None:
+    """A function that names a folder of the system or of the worker is told so, and gets nothing of it."""
+    (tmp_path / "link").symlink_to("/etc")
+    for folder in ("/etc", str(tmp_path / "link"), str(bench.folder / "cache"), str(tmp_path / "absent")):
+        version = await bench.deploy(code=CodePackage(hot_reload_path=folder))
+        error = await bench.fail(version)
+        assert error["errorType"] == "Runtime.CodeRefused"
+        assert folder in error["errorMessage"]
+    await bench.until(lambda: not bench.worker.environments)
+    assert await bench.call(await bench.deploy(SOURCE), {})
+
+
 async def test_a_missing_package_is_the_platforms_failure(bench: Any) -> None:
     """A package that is not there is not the function's error, and the worker goes on."""
     version = await bench.deploy(SOURCE, code=CodePackage(source_key="code/none.zip", runnable_key="code/none.zip"))
