@@ -1,0 +1,235 @@
+"""Roles started one by one: two gateways, two workers in two pools and two schedulers on one Redis, some killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import redis
+from botocore.config import Config
+
+SOURCE = "import os, time\n\ndef handler(event, context):\n    time.sleep(event.get('s', 0))\n    return event\n"
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], Any], *, within_s: float, what: str) -> Any:
+    """Wait until a condition is true, and return it."""
+    deadline = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
+        time.sleep(0.1)
+    return found
+
+
+@dataclass
+class Cluster:
+    """The processes of a platform whose roles were started by hand."""
+
+    redis_url: str
+    folder: Path
+    ports: tuple[int, int]
+    roles: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str, role: str, *flags: str) -> None:
+        """Start one role, with its own data folder and the shared object store."""
+        log = (self.folder / f"{name}.log").open("wb")
+        self.roles[name] = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "lambent.cli.main", role, "--redis", self.redis_url),
+                *("--objects", f"file://{self.folder / 'objects'}", "--data-dir", str(self.folder / name), *flags),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={key: value for key, value in os.environ.items() if not key.startswith(("LAMBENT_", "AWS_"))},
+        )
+
+    def worker(self, name: str, *flags: str) -> None:
+        """Start a worker of processes that reaches the first gateway."""
+        gateway = f"http://127.0.0.1:{self.ports[0]}"
+        lease = ("--sandbox", "process", "--public-url", gateway, "--async-retry-delays-s", "1,1")
+        self.start(name, "worker", *lease, "--capacity-mb", "2048", *flags)
+
+    def kill(self, name: str) -> None:
+        """Kill a role with -9."""
+        process = self.roles.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+
+    def client(self, gateway: int = 0) -> Any:
+        """A Lambda client of one of the gateways."""
+        return boto3.client(
+            "lambda",
+            endpoint_url=f"http://127.0.0.1:{self.ports[gateway]}",
+            region_name="us-east-1",
+            aws_access_key_id="t",
+            aws_secret_access_key="t",
+            config=Config(retries={"total_max_attempts": 1}, read_timeout=60),
+        )
+
+    def ready(self, gateway: int) -> bool:
+        """Whether a gateway says that a call could run."""
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{self.ports[gateway]}/readyz", timeout=5).close()
+            return True
+        return False
+
+    def environments(self) -> list[dict[str, Any]]:
+        """What runs where."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[0]}/_lambent/environments", timeout=5) as answer:
+            found: list[dict[str, Any]] = json.loads(answer.read())
+            return found
+
+    def logs(self) -> str:
+        """The end of everything that the roles have printed."""
+        return "\n".join(f"== {p.name}\n{p.read_text(errors='replace')[-3000:]}" for p in self.folder.glob("*.log"))
+
+
+@pytest.fixture(scope="module")
+def cluster(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two gateways, two workers in two pools, two schedulers, started in no particular order."""
+    redis.Redis.from_url(redis_url).flushall()
+    cluster = Cluster(redis_url, tmp_path_factory.mktemp("roles"), (free_port(), free_port()))
+    try:
+        cluster.worker("w1")
+        cluster.worker("w2", "--pool", "other")
+        for name in ("s1", "s2"):
+            cluster.start(name, "scheduler", "--worker-lease-s", "4", "--async-retry-delays-s", "1,1")
+        for number, port in enumerate(cluster.ports):
+            cluster.start(f"g{number}", "gateway", "--port", str(port), "--capacity-wait-s", "8")
+        for number in (0, 1):
+            until(lambda number=number: cluster.ready(number), within_s=30, what=f"gateway {number} is ready")
+        yield cluster
+    except BaseException:
+        sys.stderr.write(cluster.logs())
+        raise
+    finally:
+        for process in cluster.roles.values():
+            process.send_signal(signal.SIGTERM)
+        for process in cluster.roles.values():
+            process.wait(15)
+
+
+def deploy(cluster: Cluster, package: Callable[[str], bytes], **options: Any) -> str:
+    """Create a function through the first gateway and wait until it is active."""
+    name = f"f-{uuid.uuid4().hex[:8]}"
+    client = cluster.client()
+    with urllib.request.urlopen(f"http://127.0.0.1:{cluster.ports[0]}/_lambent/runtimes", timeout=5) as answer:
+        runtimes = json.loads(answer.read())
+    runtime = next(r for r in ("python3.13", "python3.12", "python3.11", "python3.14") if runtimes[r] == "ready")
+    client.create_function(
+        FunctionName=name,
+        Runtime=runtime,
+        Role="arn:aws:iam::000000000000:role/r",
+        Handler="app.handler",
+        Code={"ZipFile": package(SOURCE)},
+        Timeout=30,
+        **options,
+    )
+    client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+    return name
+
+
+def call(cluster: Cluster, name: str, event: Any, gateway: int = 0) -> Any:
+    """Invoke a function through one of the gateways."""
+    answer = cluster.client(gateway).invoke(FunctionName=name, Payload=json.dumps(event))
+    assert "FunctionError" not in answer, answer["Payload"].read()
+    return json.loads(answer["Payload"].read())
+
+
+@pytest.fixture
+def package() -> Callable[[str], bytes]:
+    """Make a zip of one program."""
+    import io
+    import zipfile
+
+    def make(source: str) -> bytes:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("app.py", source)
+        return buffer.getvalue()
+
+    return make
+
+
+def test_gateways_share_everything(cluster: Cluster, package: Callable[[str], bytes]) -> None:
+    """What one gateway deploys, the other calls; an answer reaches the gateway that asked."""
+    name = deploy(cluster, package)
+    with ThreadPoolExecutor(8) as pool:
+        sent = [{"n": n, "s": 0.05} for n in range(40)]
+        got = list(pool.map(lambda event: call(cluster, name, event, gateway=event["n"] % 2), sent))
+    assert got == sent
+
+
+def test_a_function_runs_in_its_pool(cluster: Cluster, package: Callable[[str], bytes]) -> None:
+    """The tag `lambent:pool` names the workers that may run a function."""
+    here, there = deploy(cluster, package), deploy(cluster, package, Tags={"lambent:pool": "other"})
+    assert call(cluster, here, {"n": 1}) == {"n": 1}
+    assert call(cluster, there, {"n": 2}) == {"n": 2}
+    workers = {row["function"]: row["worker"] for row in cluster.environments()}
+    assert workers[here] != workers[there]
+
+
+def test_another_scheduler_takes_over(cluster: Cluster, package: Callable[[str], bytes]) -> None:
+    """With the leading scheduler killed the other starts environments, after the lease ran out."""
+    name = deploy(cluster, package)
+    leader = until(lambda: "s1" if "leading" in (cluster.folder / "s1.log").read_text() else "s2", within_s=5, what="")
+    cluster.kill(leader)
+
+    def answered() -> bool:
+        with contextlib.suppress(cluster.client().exceptions.TooManyRequestsException):
+            return bool(call(cluster, name, {"n": 3}) == {"n": 3})
+        return False
+
+    until(answered, within_s=30, what="the other scheduler leads")
+    cluster.start(leader, "scheduler", "--worker-lease-s", "4", "--async-retry-delays-s", "1,1")
+
+
+def test_a_killed_worker_is_given_up(cluster: Cluster, package: Callable[[str], bytes]) -> None:
+    """Calls on a worker that was killed are answered; another worker of its pool runs the next ones."""
+    name = deploy(cluster, package)
+    assert call(cluster, name, {"n": 1}) == {"n": 1}
+    with ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(call, cluster, name, {"s": 25})
+        time.sleep(1)
+        cluster.worker("w3")
+        cluster.kill("w1")
+        with pytest.raises(cluster.client().exceptions.ServiceException, match="lost"):
+            lost.result(timeout=25)
+    assert call(cluster, name, {"n": 2}, gateway=1) == {"n": 2}
+
+
+def test_a_killed_gateway_is_nobody_elses_trouble(cluster: Cluster, package: Callable[[str], bytes]) -> None:
+    """Callers of the other gateway notice nothing."""
+    name = deploy(cluster, package)
+    with ThreadPoolExecutor(2) as pool:
+        doomed = pool.submit(call, cluster, name, {"s": 2}, 1)
+        fine = pool.submit(call, cluster, name, {"s": 2, "n": 5}, 0)
+        time.sleep(0.7)
+        cluster.kill("g1")
+        assert fine.result(timeout=20) == {"s": 2, "n": 5}
+        with pytest.raises(Exception, match=r"closed|reset|refused"):
+            doomed.result(timeout=20)
+    assert call(cluster, name, {"n": 6}) == {"n": 6}
