@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from lambent_platform.contracts.errors import StoreUnavailable
-from lambent_platform.store.objects import ObjectStore, StoredObject
+from lambent_platform.store.objects import ObjectStore
 
 
 @pytest.fixture
@@ -46,14 +47,18 @@ async def test_big_objects_are_streamed(objects: ObjectStore, tmp_path: Path) ->
         _ = [chunk async for chunk in objects.stream("none")]
 
 
-async def test_lists_are_bounded(objects: ObjectStore) -> None:
-    """Objects are listed below a prefix, no more than asked for."""
-    for name in ("logs/a", "logs/b", "logs/c", "code/d"):
+async def test_objects_are_listed(objects: ObjectStore, tmp_path: Path) -> None:
+    """What lies below a prefix is listed with its size and when it was last put, as is one object alone."""
+    began_ms = time.time() * 1000 - 1000
+    for name in ("logs/a", "logs/b/c", "code/d"):
         await objects.put(name, b"xy")
-    assert sorted(o.key for o in await objects.list("logs/", limit=10)) == ["logs/a", "logs/b", "logs/c"]
-    assert len(await objects.list("logs/", limit=2)) == 2
-    assert await objects.list("none/", limit=2) == []
-    assert await objects.list("code/", limit=1) == [StoredObject("code/d", 2)]
+    assert sorted([found.key async for found in objects.walk("logs/")]) == ["logs/a", "logs/b/c"]
+    assert [found async for found in objects.walk("none/")] == []
+    [code] = [found async for found in objects.walk("code/")]
+    assert code == await objects.head("code/d")
+    assert (code.key, code.size_bytes) == ("code/d", 2)
+    assert began_ms <= code.modified_ms <= time.time() * 1000 + 1000
+    assert await objects.head("code/none") is None
 
 
 async def test_a_store_that_cannot_be_used_says_so(tmp_path: Path) -> None:

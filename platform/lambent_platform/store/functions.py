@@ -192,6 +192,13 @@ class FunctionStore:
             pages = await pipe.execute()
         return [ident.decode() for ident in islice(merge(*pages), limit)]
 
+    async def page_of_all(self, partition: str, *, after: str, limit: int) -> list[str]:
+        """Return at most `limit` idents of one partition, of every account and region, behind the ident `after`."""
+        low = f"({after}" if after else "-"
+        with translated():
+            found = await self._client.zrangebylex(f"{partition}fns", low, "+", 0, limit)
+        return [ident.decode() for ident in found]
+
     async def preparing(self) -> list[str]:
         """Return the idents of functions with a version that awaits preparation."""
         with translated():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
 import redis
@@ -75,6 +75,19 @@ class JobStore:
             reason_code=code,
             result=result,
         )
+
+    async def results(self, build_ids: Sequence[str]) -> dict[str, str]:
+        """Of those builds that are known: what each has built, "" where it has not yet."""
+        with translated():
+            pipe = self._store.client.pipeline(transaction=False)
+            for build_id in build_ids:
+                pipe.hmget(f"{self._prefix}job:{build_id}", "phase", "result")
+            found = await pipe.execute() if build_ids else []
+        return {
+            build_id: (result or b"").decode()
+            for build_id, (phase, result) in zip(build_ids, found, strict=True)
+            if phase is not None
+        }
 
     async def forget(self, build_ids: Iterable[str]) -> None:
         """Drop what is known of builds, so that who wants one next starts it anew."""

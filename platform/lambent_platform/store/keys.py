@@ -5,6 +5,7 @@ node of a Redis Cluster. A function hashes to a partition with everything that b
 version of the schema. `ident` is `account:region:name`, `target` one deployed state of one version.
 
     functions   fn:<ident> HASH · fns ZSET of idents · preparing SET of idents · urls HASH url id → ident|qualifier
+                deleted ZSET ident → when it was deleted
                 reserved HASH ident → reserved concurrency, `*` → their sum
     slots       idle:<target> ZSET worker/environment → when it was last used
     waiting     wait:<target> ZSET call id → order · waitmsg:<target> HASH call id → call
@@ -15,7 +16,7 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
     workers     workers HASH · beats ZSET · inbox:<worker> LIST · held:<worker> HASH call id → lease
                 envs:<worker> HASH environment id → record
     gateways    gateways HASH · replies:<gateway> LIST
-    roles       leader STRING · metrics HASH role → snapshot
+    roles       leader STRING · metrics HASH role → snapshot · objects-owner STRING, which the object store holds too
 """
 
 from __future__ import annotations

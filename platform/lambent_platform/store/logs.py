@@ -280,20 +280,31 @@ class LogStore:
 
     async def expire(self, now_ms: int) -> int:
         """Remove, in every account and region, what is older than the retention; return how many chunks went."""
-        cutoff_ms = now_ms - int(self._retention_days * _DAY_MS)
         removed = 0
-        for part in self._redis.keys.prefixes:
-            low = "-"
+        for partition in self._redis.keys.prefixes:
+            after = ""
             while True:
-                with translated():
-                    idents = await self._redis.client.zrangebylex(f"{part}loggroups", low, "+", 0, _PAGE)
-                for ident in (raw.decode() for raw in idents):
-                    account, region, group = ident.split(":", 2)
-                    removed += await self.at(account, region)._expire_group(group, cutoff_ms)
-                if len(idents) < _PAGE:
+                more, after = await self.expire_page(now_ms, partition=partition, after=after)
+                removed += more
+                if not after:
                     break
-                low = f"({idents[-1].decode()}"
         return removed
+
+    async def expire_page(self, now_ms: int, *, partition: str, after: str = "") -> tuple[int, str]:
+        """Do a part of `expire`: the groups of one partition behind `after`, some at a time.
+
+        Returns how many chunks went, and the `after` of the next part, "" where there is none.
+        """
+        cutoff_ms = now_ms - int(self._retention_days * _DAY_MS)
+        low = f"({after}" if after else "-"
+        with translated():
+            found = await self._redis.client.zrangebylex(f"{partition}loggroups", low, "+", 0, _PAGE)
+        idents = [raw.decode() for raw in found]
+        removed = 0
+        for ident in idents:
+            account, region, group = ident.split(":", 2)
+            removed += await self.at(account, region)._expire_group(group, cutoff_ms)
+        return removed, idents[-1] if len(idents) == _PAGE else ""
 
     async def _expire_group(self, group: str, cutoff_ms: int) -> int:
         ident, prefix = self._ident(group), self._prefix(group)

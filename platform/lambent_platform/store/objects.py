@@ -25,10 +25,12 @@ OPERATION_TIMEOUT_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as a listing shows it."""
+    """An object as the store describes it."""
 
     key: str
     size_bytes: int
+    modified_ms: int
+    """When it was last put, by the clock of the store."""
 
 
 @contextmanager
@@ -143,12 +145,28 @@ class ObjectStore:
         except FileNotFoundError:
             return
 
-    async def list(self, prefix: str, *, limit: int) -> list[StoredObject]:
-        """List at most `limit` objects below a prefix that ends with a slash."""
-        found: list[StoredObject] = []
-        with _translated():
-            async for batch in obstore.list(self._store, prefix, chunk_size=min(limit, 1000)):
-                found += [StoredObject(entry["path"], int(entry["size"])) for entry in batch]
-                if len(found) >= limit:
-                    break
-        return found[:limit]
+    async def head(self, key: str) -> StoredObject | None:
+        """Look at an object; None where there is none."""
+        try:
+            with _translated():
+                async with asyncio.timeout(OPERATION_TIMEOUT_S):
+                    return _stored(await obstore.head_async(self._store, key))
+        except FileNotFoundError:
+            return None
+
+    async def walk(self, prefix: str) -> AsyncIterator[StoredObject]:
+        """List what lies below a prefix that ends with a slash, in no order, a thousand to a round trip."""
+        batches = aiter(obstore.list(self._store, prefix))
+        while True:
+            with _translated():
+                try:
+                    async with asyncio.timeout(OPERATION_TIMEOUT_S):
+                        batch = await anext(batches)
+                except StopAsyncIteration:
+                    return
+            for entry in batch:
+                yield _stored(entry)
+
+
+def _stored(entry: Any) -> StoredObject:
+    return StoredObject(entry["path"], int(entry["size"]), int(entry["last_modified"].timestamp() * 1000))

@@ -40,7 +40,8 @@ async def _zipped(data: bytes, runtime: str, objects: ObjectStore, *, store: boo
     if not data:
         raise invalid(EMPTY)
     accepted = await asyncio.to_thread(accept, data, RUNTIMES[runtime].language)
-    if store and not await objects.exists(accepted.code.source_key):
+    if store:
+        # Also where there is one already: it may be one that is about to be removed as unused, which this stops.
         await objects.put(accepted.code.source_key, data)
     return accepted.code
 
