@@ -48,6 +48,7 @@ def test_children_read_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> Non
         {
             "runtime_images": "python3.13=registry:5000/py,nodejs20.x=node",
             "egress_allow": "10.1.0.0/16, 192.168.7.9/32",
+            "hot_reload_roots": "/srv/apps, ~/src",
             "async_retry_delays_s": "0.5,2",
             "data_dir": "/tmp/a folder",
             "unsafe": "true",
@@ -59,6 +60,7 @@ def test_children_read_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> Non
     assert load({}) == settings
     assert settings.runtime_images == {"python3.13": "registry:5000/py", "nodejs20.x": "node"}
     assert settings.egress_allow == ("10.1.0.0/16", "192.168.7.9/32")
+    assert settings.hot_reload_roots == (Path("/srv/apps"), Path("~/src").expanduser())
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,7 @@ def test_children_read_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> Non
         ({"runtime_images": "python3.13"}, "--runtime-images: must look like"),
         ({"runtime_images": "{1}"}, "--runtime-images: is not a JSON object"),
         ({"egress_allow": "10.0.0.1/8"}, "--egress-allow: 10.0.0.1/8 has host bits set"),
+        ({"hot_reload_roots": "/srv,apps"}, "--hot-reload-roots: apps is not an absolute path"),
         ({"async_retry_delays_s": ""}, "--async-retry-delays-s: takes 1 to 8 delays"),
         ({"async_retry_delays_s": "1,-1"}, "--async-retry-delays-s: takes 1 to 8 delays"),
         ({"account": "1"}, "--account: string should match pattern"),

@@ -22,6 +22,7 @@ from lambent_platform.main.stores import open_objects, open_store
 from lambent_platform.scheduler.capacity import CapacityLoop
 from lambent_platform.scheduler.events import EventLoop
 from lambent_platform.scheduler.fleet import FleetLoop
+from lambent_platform.scheduler.janitor import Janitor
 from lambent_platform.scheduler.preparation import PreparationLoop
 from lambent_platform.scheduler.scheduler import Loop, run_scheduler
 from lambent_platform.store.demand import DemandStore
@@ -29,12 +30,21 @@ from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.functions import FunctionStore
 from lambent_platform.store.invocations import InvocationStore
 from lambent_platform.store.jobs import JobQueue, JobStore, open_queue
+from lambent_platform.store.logs import LogStore
 from lambent_workers.images import runtimes_dir
 
 
 @click.command()
 @with_settings(
-    *STORES, "durability", "async_retry_delays_s", "worker_lease_s", "runtime_images", "alive_file", *LOGGING
+    *STORES,
+    "durability",
+    "async_retry_delays_s",
+    "worker_lease_s",
+    "runtime_images",
+    "log_retention_days",
+    "janitor_pause_s",
+    "alive_file",
+    *LOGGING,
 )
 def scheduler(settings: Settings) -> None:
     """Run a scheduler alone. Of several one is active; the others stand by."""
@@ -49,14 +59,24 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
         invocations = InvocationStore(redis, wait_for_disk=settings.durability == "always")
         functions = FunctionStore(redis)
         plans = ImagePlans(runtimes_dir(), settings.runtime_images)
+        jobs, objects = JobStore(redis), open_objects(settings)
         preparation = PreparationLoop(
             functions,
             fleet,
-            JobStore(redis),
+            jobs,
             JobQueue(open_queue(settings.of_jobs_redis())),
-            open_objects(settings),
+            objects,
             image_tag=lambda runtime: plans.plan(runtime).tag,
             on_queued=on_queued,
+        )
+        janitor = Janitor(
+            redis,
+            functions,
+            jobs,
+            objects,
+            LogStore(redis, objects, retention_days=settings.log_retention_days),
+            clock,
+            image_tag=lambda runtime: plans.plan(runtime).tag,
         )
         work = asyncio.ensure_future(
             run_scheduler(
@@ -73,7 +93,10 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
                     worker_lease_ms=int(settings.worker_lease_s * 1000),
                     retry_delays_s=settings.async_retry_delays_s,
                 ),
-                others=[Loop("preparation", preparation.step, 0.0)],
+                others=[
+                    Loop("preparation", preparation.step, 0.0),
+                    Loop("janitor", janitor.step, settings.janitor_pause_s),
+                ],
             )
         )
         stopping = asyncio.create_task(stop.wait())

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     egress_allow: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Private networks that functions may reach: 10.1.0.0/16,192.168.7.9/32."
     )
+    hot_reload_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="Folders below which functions may run from a folder: /srv/apps,/home/me/src; any if empty."
+    )
     idle_timeout_s: float = Field(300, ge=0, le=86_400, description="Last call until its environment is gone.")
     freeze_after_s: float = Field(10, ge=0, le=86_400, description="Last call until its environment is frozen.")
     stem_idle_timeout_s: float = Field(300, ge=0, le=86_400, description="Last call of a runtime until its stems go.")
@@ -88,6 +91,9 @@ class Settings(BaseSettings):
         INSTALL_DISK_MB, ge=64, description="Disk of a dependency install: package, downloads, what they become."
     )
     log_retention_days: int = Field(7, ge=1, le=3653, description="Days that functions' logs are kept.")
+    janitor_pause_s: float = Field(
+        60, ge=0.1, le=86_400, description="Between steps of removing logs, packages and counts past their time."
+    )
     log_rate_kb_s: int = Field(4096, ge=1, description="Log output a function may write; the rest is dropped, visibly.")
     account: str = Field(limits.DEFAULT_ACCOUNT, pattern=r"^\d{12}$", description="Account id in ARNs.")
     region: str = Field(
@@ -149,10 +155,19 @@ class Settings(BaseSettings):
                 raise ValueError(f"{image!r} is not the name of an image")
         return value
 
-    @field_validator("egress_allow", "async_retry_delays_s", mode="before")
+    @field_validator("egress_allow", "async_retry_delays_s", "hot_reload_roots", mode="before")
     @classmethod
     def _listed(cls, value: object, info: ValidationInfo) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("hot_reload_roots")
+    @classmethod
+    def _roots(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        roots = tuple(root.expanduser() for root in value)
+        for root in roots:
+            if not root.is_absolute():
+                raise ValueError(f"{root} is not an absolute path")
+        return roots
 
     @field_validator("egress_allow")
     @classmethod
@@ -182,6 +197,12 @@ class Settings(BaseSettings):
     def of_objects(self) -> str:
         """URL of the object store."""
         return self.objects or f"file://{self.data_dir / 'objects'}"
+
+    def of_private_folders(self) -> tuple[Path, ...]:
+        """Folders of this machine that hold what no function may read."""
+        url = self.of_objects()
+        local = url.removeprefix("file://")
+        return (self.data_dir, Path(local)) if local != url else (self.data_dir,)
 
     def of_jobs_redis(self) -> str:
         """URL of the Redis for background jobs."""

@@ -45,7 +45,7 @@ LOG_BURST_S: Final = 4
 """A function that printed nothing for a while may print this many seconds' worth at once."""
 _KEEPING: Final = ("idle_timeout_s", "freeze_after_s", "stem_idle_timeout_s", "stems")
 _PLACE: Final = ("pool", "worker_id", "capacity_mb", "capacity_overcommit", "public_url", "host", "port", "unsafe")
-_WALLS: Final = ("sandbox", "docker_runtime", "runtime_images", "egress_allow")
+_WALLS: Final = ("sandbox", "docker_runtime", "runtime_images", "egress_allow", "hot_reload_roots")
 _REST: Final = ("durability", "async_retry_delays_s", "log_retention_days", "log_rate_kb_s", "drain_s", "alive_file")
 
 
@@ -81,6 +81,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                     start_parallelism=max(2, 2 * (os.cpu_count() or 1)),
                     drain_timeout_s=settings.drain_s,
                     retry_delays_s=settings.async_retry_delays_s,
+                    hot_reload_roots=settings.hot_reload_roots,
+                    private_folders=settings.of_private_folders(),
                 ),
                 invocations=InvocationStore(redis, wait_for_disk=settings.durability == "always"),
                 fleet=fleet,

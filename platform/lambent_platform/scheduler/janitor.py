@@ -31,7 +31,6 @@ from lambent_platform.store.objects import ObjectStore, StoredObject
 from lambent_platform.store.redis import RedisStore
 from lambent_platform.store.retention import OWNER_OBJECT, RetentionStore
 
-PAUSE_S: Final = 60.0
 PAGES_PER_STEP: Final = 8
 FUNCTIONS_PER_PAGE: Final = 100
 REMOVALS_PER_PAGE: Final = 50
