@@ -17,6 +17,8 @@ import pytest
 from lambent_workers.frames import FrameReader, FrameType, encode, invoke
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
+CHANNEL_FD = 3
+"""The number that both drivers give the channel."""
 
 
 class Bootstrap:
@@ -26,9 +28,16 @@ class Bootstrap:
         self.root = root
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(20)
-        env = {"LAMBENT_CHANNEL_FD": str(theirs.fileno()), "PATH": os.environ["PATH"]}
+        env = {"LAMBENT_CHANNEL_FD": str(CHANNEL_FD), "PATH": os.environ["PATH"]}
+        number = theirs.fileno()
         self.process = subprocess.Popen(
-            argv, env=env, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/"
+            argv,
+            env=env,
+            pass_fds=[CHANNEL_FD],
+            preexec_fn=lambda: os.dup2(number, CHANNEL_FD),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
         )
         theirs.close()
         self.frames = FrameReader()
