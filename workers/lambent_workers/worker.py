@@ -470,6 +470,7 @@ class Worker:
         return WorkerRecord(
             id=settings.worker_id, pool=settings.pool, driver=self._info.name, capacity_mb=settings.capacity_mb,
             architecture=settings.architecture, runtimes=self._info.runtimes, draining=self._draining,
+            starts_max=2 * settings.start_parallelism,
         )  # fmt: skip
 
     def _records(self) -> list[Any]:

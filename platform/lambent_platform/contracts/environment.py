@@ -64,6 +64,8 @@ class WorkerRecord:
     runtimes: Mapping[str, str] = field(default_factory=dict)
     """Runtime name → "ready", "buildable" (image not built yet) or what is missing."""
     draining: bool = False
+    starts_max: int = 8
+    """Environments that may be on their way here at once: what it brings up at once, and a few that wait for that."""
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary for JSON."""

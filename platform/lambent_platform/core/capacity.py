@@ -2,7 +2,8 @@
 
 The rules of scale-out: an environment is worth starting only if the queue would not have drained by the time it is
 ready; or if there has been a queue for longer than that, so that new calls keep it up, and a call waits in it for
-longer than it takes. Of a function whose durations are unknown every waiting call gets its own, as on Lambda.
+longer than it takes. Of a function whose durations are unknown every waiting call gets its own, as on Lambda; its
+events, which nobody waits for, make do with one until the first has ended.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ class Demand:
     """One target as the scheduler sees it."""
 
     target: str
-    waiting: int
-    """Calls and events in its queues."""
+    calls: int
+    """Synchronous calls in its queue."""
+    events: int = 0
     starting: int
     """Environments that were ordered and are not ready."""
     running: int
@@ -40,6 +42,11 @@ class Demand:
     """Known mean duration of a call."""
     cold_start_s: float | None = None
 
+    @property
+    def waiting(self) -> int:
+        """All that waits."""
+        return self.calls + self.events
+
 
 def environments_wanted(demand: Demand) -> int:
     """How many environments to start now."""
@@ -48,7 +55,8 @@ def environments_wanted(demand: Demand) -> int:
     if unserved <= 0 or room <= 0:
         return 0
     if demand.call_s is None:
-        wanted = unserved
+        first_for_events = int(demand.events > 0 and demand.starting + demand.running == 0)
+        wanted = max(demand.calls - demand.starting, first_for_events)
     else:
         call_s, cold_s = max(demand.call_s, CALL_S_MIN), demand.cold_start_s or COLD_START_S
         wanted = _to_drain(demand, unserved, call_s, cold_s)
@@ -84,6 +92,14 @@ class WorkerLoad:
     architecture: str
     runtimes: Mapping[str, str]
     draining: bool = False
+    starting: int = 0
+    """Environments that are on their way there."""
+    starts_max: int = 8
+
+    @property
+    def can_start(self) -> bool:
+        """Whether one more start would not only wait there."""
+        return self.starting < self.starts_max
 
     def fits(self, *, memory_mb: int, runtime: str, pool: str, architecture: str) -> bool:
         """Whether an environment of this kind can be started here now."""
@@ -105,7 +121,7 @@ def choose_worker(
     architecture: str,
     with_stem: frozenset[str],
 ) -> str | None:
-    """Return the worker that an environment should be started on, or None where none has room.
+    """Return the worker that an environment should be started on now, or None where none has room.
 
     One that has a stem of the runtime goes first, since it answers an order of magnitude sooner; then the one with
     the most free memory.
@@ -113,11 +129,30 @@ def choose_worker(
     fitting = [
         worker
         for worker in workers
-        if worker.fits(memory_mb=memory_mb, runtime=runtime, pool=pool, architecture=architecture)
+        if worker.can_start and worker.fits(memory_mb=memory_mb, runtime=runtime, pool=pool, architecture=architecture)
     ]
     if not fitting:
         return None
     return max(fitting, key=lambda worker: (worker.id in with_stem, worker.capacity_mb - worker.used_mb)).id
+
+
+def take_turns(wants: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Return the order in which targets get environments: always the one that has the fewest on their way.
+
+    `wants` gives for each target (starting, wanted). A burst of calls of one function thus never stands before the
+    first call of another.
+    """
+    given = {target: starting for target, (starting, _) in wants.items()}
+    left = {target: wanted for target, (_, wanted) in wants.items() if wanted > 0}
+    order: list[str] = []
+    while left:
+        target = min(left, key=given.__getitem__)
+        order.append(target)
+        given[target] += 1
+        left[target] -= 1
+        if not left[target]:
+            del left[target]
+    return order
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -13,7 +14,15 @@ import structlog
 from lambent_platform.contracts.environment import EnvironmentRecord, EnvironmentState, WorkerRecord
 from lambent_platform.contracts.function import FunctionRecord, FunctionVersion
 from lambent_platform.contracts.names import split_target
-from lambent_platform.core.capacity import Demand, Idle, WorkerLoad, choose_victims, choose_worker, environments_wanted
+from lambent_platform.core.capacity import (
+    Demand,
+    Idle,
+    WorkerLoad,
+    choose_victims,
+    choose_worker,
+    environments_wanted,
+    take_turns,
+)
 from lambent_platform.store.demand import DemandStore, Waiting
 from lambent_platform.store.fleet import FleetStore, StartOrder
 from lambent_platform.store.invocations import InvocationStore, start_order
@@ -46,18 +55,22 @@ class _Fleet:
 
     @classmethod
     def of(cls, workers: Sequence[WorkerRecord], environments: list[EnvironmentRecord]) -> _Fleet:
-        used: dict[str, int] = {}
+        used: Counter[str] = Counter()
+        starting: Counter[str] = Counter()
         for one in environments:
-            used[one.worker] = used.get(one.worker, 0) + one.memory_mb
+            used[one.worker] += one.memory_mb
+            starting[one.worker] += one.state in STARTING
         loads = [
             WorkerLoad(
                 id=w.id,
                 pool=w.pool,
                 capacity_mb=w.capacity_mb,
-                used_mb=used.get(w.id, 0),
+                used_mb=used[w.id],
                 architecture=w.architecture,
                 runtimes=w.runtimes,
                 draining=w.draining,
+                starting=starting[w.id],
+                starts_max=w.starts_max,
             )
             for w in workers
         ]
@@ -85,7 +98,8 @@ class _Fleet:
     def take(self, record: EnvironmentRecord) -> None:
         self.environments.append(record)
         self.workers = [
-            replace(w, used_mb=w.used_mb + record.memory_mb) if w.id == record.worker else w for w in self.workers
+            replace(w, used_mb=w.used_mb + record.memory_mb, starting=w.starting + 1) if w.id == record.worker else w
+            for w in self.workers
         ]
 
 
@@ -127,14 +141,19 @@ class CapacityLoop:
         workers = await self._fleet.workers()
         fleet = _Fleet.of(workers, await self._fleet.environments([w.id for w in workers]))
         now_ms = await self._redis.now_ms()
-        orders: list[StartOrder] = []
+        wants: dict[str, tuple[int, int]] = {}
+        versions: dict[str, FunctionVersion] = {}
         for one in waiting:
             if one.calls + one.events == 0:
                 await self._forget(one.target, fleet, now_ms)
                 continue
             self._emptied_at_ms.pop(one.target, None)
             self._queued_at_ms.setdefault(one.target, now_ms)
-            orders += await self._orders(one, fleet, now_ms)
+            known = await self._deployed(one)
+            if known is not None:
+                versions[one.target] = known[1]
+                wants[one.target] = await self._wanted(one, *known, fleet, now_ms)
+        orders = await self._orders(wants, versions, fleet, now_ms)
         if orders:
             self._idle_looks = 0
             await self._fleet.start(orders)
@@ -151,42 +170,60 @@ class CapacityLoop:
             await self._demand.forget(target)
             del self._emptied_at_ms[target]
 
-    async def _orders(self, one: Waiting, fleet: _Fleet, now_ms: int) -> list[StartOrder]:
-        """Order the environments that a target needs now; what waits for a state that is not deployed moves on."""
+    async def _deployed(self, one: Waiting) -> tuple[FunctionRecord, FunctionVersion] | None:
+        """What a target is; None where that is not deployed, and what waits for it was sent on or answered."""
         ident, name, revision = split_target(one.target)
         record = await self._functions.load(ident)
         deployed = record.versions.get(name) if record else None
-        if record is None or deployed is None:
+        if record is not None and deployed is not None and deployed.serving.revision == revision:
+            return record, deployed.serving
+        self._queued_at_ms.pop(one.target, None)
+        if deployed is not None:
+            await self._invocations.retarget(one.target, deployed.serving.target, code="", message="")
+        else:
             await self._invocations.retarget(
                 one.target, "", code="ResourceNotFoundException", message="The function was deleted."
             )
-            self._queued_at_ms.pop(one.target, None)
-            return []
-        version = deployed.serving
-        if version.revision != revision:
-            await self._invocations.retarget(one.target, version.target, code="", message="")
-            self._queued_at_ms.pop(one.target, None)
-            return []
+        return None
+
+    async def _wanted(
+        self, one: Waiting, record: FunctionRecord, version: FunctionVersion, fleet: _Fleet, now_ms: int
+    ) -> tuple[int, int]:
+        """How many environments of a target are on their way, and how many more it should get."""
         reserved = record.reserved_concurrency
         starting, running = fleet.count(one.target)
-        wanted = environments_wanted(
-            Demand(
-                target=one.target,
-                waiting=one.calls + one.events,
-                starting=starting,
-                running=running,
-                concurrency_limit=self._account_concurrency if reserved is None else reserved,
-                queued_for_s=(now_ms - self._queued_at_ms.get(one.target, now_ms)) / 1000,
-                call_s=await self._mean_call_s(version, now_ms),
-            )
+        demand = Demand(
+            target=one.target,
+            calls=one.calls,
+            events=one.events,
+            starting=starting,
+            running=running,
+            concurrency_limit=self._account_concurrency if reserved is None else reserved,
+            queued_for_s=(now_ms - self._queued_at_ms.get(one.target, now_ms)) / 1000,
+            call_s=await self._mean_call_s(version, now_ms),
         )
-        orders = []
-        for _ in range(wanted):
-            order = self._order(version, fleet, now_ms)
-            if order is None:
-                await self._make_room(version, fleet)
-                break
-            orders.append(order)
+        return starting, environments_wanted(demand)
+
+    async def _orders(
+        self,
+        wants: Mapping[str, tuple[int, int]],
+        versions: Mapping[str, FunctionVersion],
+        fleet: _Fleet,
+        now_ms: int,
+    ) -> list[StartOrder]:
+        """Place what is wanted, by turns; for a target that finds no memory others' idle environments end."""
+        orders: list[StartOrder] = []
+        full: set[str] = set()
+        for target in take_turns(wants):
+            if target in full:
+                continue
+            order = self._order(versions[target], fleet, now_ms)
+            if order is not None:
+                orders.append(order)
+                continue
+            full.add(target)
+            if any(worker.can_start for worker in fleet.workers):
+                await self._make_room(versions[target], fleet)
         return orders
 
     def _order(self, version: FunctionVersion, fleet: _Fleet, now_ms: int) -> StartOrder | None:
