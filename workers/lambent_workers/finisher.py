@@ -45,7 +45,8 @@ class Finisher:
         self._wake = asyncio.Event()
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self._under_way = 0
+        self._under_way: dict[int, tuple[Sequence[Outcome], Sequence[Work]]] = {}
+        """What each lane is writing."""
 
     def finish(self, outcome: Outcome) -> None:
         """End a call; `taken` hears what its environment does next."""
@@ -68,10 +69,16 @@ class Finisher:
     async def run(self) -> None:
         """Write until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(LANES):
-                group.create_task(self._lane())
+            for number in range(LANES):
+                group.create_task(self._lane(number))
 
-    async def _lane(self) -> None:
+    def in_hand(self) -> set[str]:
+        """The ids of the calls whose ends are not written yet, or are being written."""
+        batches = ((self._outcomes, self._returned), *self._under_way.values())
+        ended = {one.invocation.id for outcomes, _ in batches for one in outcomes}
+        return ended | {work.invocation.id for _, returned in batches for work in returned}
+
+    async def _lane(self, number: int) -> None:
         while True:
             await self._wake.wait()
             outcomes, returned = self._take(), self._returned[:BATCH_MAX]
@@ -80,7 +87,7 @@ class Finisher:
                 self._wake.clear()
             if not (outcomes or returned):
                 continue
-            self._under_way += 1
+            self._under_way[number] = (outcomes, returned)
             try:
                 if outcomes:
                     for outcome, following in zip(outcomes, await self._write(outcomes), strict=True):
@@ -88,7 +95,7 @@ class Finisher:
                 if returned:
                     await self._replace(returned)
             finally:
-                self._under_way -= 1
+                del self._under_way[number]
                 if not (self._under_way or self._outcomes or self._returned):
                     self._quiet.set()
 

@@ -28,6 +28,8 @@ class WorkerSettings:
     """At the end, how long running calls are given."""
     retry_delays_s: Sequence[float] = RETRY_DELAYS_S
     """Between the attempts of an event."""
+    reconcile_interval_s: float = 5.0
+    """Between two looks for calls that were lost on their way here; one that is missed at both is taken back."""
     hot_reload_roots: Sequence[Path] = ()
     """Folders below which functions may run from a folder of this machine; empty: any that is not refused."""
     private_folders: Sequence[Path] = ()

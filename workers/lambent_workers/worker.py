@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, Final
 
 import orjson
@@ -43,6 +43,7 @@ from lambent_workers.hot_folder import FolderRefused, HotFolders
 from lambent_workers.hot_reload import HotReload
 from lambent_workers.logs import LogPump
 from lambent_workers.outcomes import outcome_of, outcome_of_expired, outcome_of_failure
+from lambent_workers.reconcile import Reconciler
 from lambent_workers.settings import WorkerSettings
 from lambent_workers.starter import Starter
 from lambent_workers.stems import StemPool
@@ -93,6 +94,9 @@ class Worker:
         self._finisher = Finisher(
             invocations, settings.worker_id, clock=clock, liveness_ms=self._heartbeat.now_ms, taken=self._after
         )
+        self._reconciler = Reconciler(invocations, settings.worker_id, in_hand=self._in_hand, freed=self._reoffer)
+        self._aside: set[str] = set()
+        """Calls that no environment has while something slow is done for them."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._drained = asyncio.Event()
@@ -114,6 +118,7 @@ class Worker:
             asyncio.create_task(self._finisher.run(), name="finisher"),
             asyncio.create_task(self._heartbeat.run(self._give_up), name="heartbeat"),
             asyncio.create_task(self._housekeeping(), name="housekeeping"),
+            asyncio.create_task(self._reconciler.run(self.settings.reconcile_interval_s), name="reconciler"),
         ]
         inboxes = [
             asyncio.create_task(self._inbox(prefix), name=f"inbox {prefix}") for prefix in self._invocations.partitions
@@ -232,9 +237,28 @@ class Worker:
         elif work.event is not None and retries.expired(work.event, now_ms=self._clock.now_ms()):
             self._finisher.finish(outcome_of_expired(environment, work, now_ms=self._clock.now_ms()))
         elif environment.version.code.hot_reload_path and not self._hot_reload.fresh(environment):
-            self.spawn(self._hot_reload.run(environment, work), f"hot reload of {environment.id}")
+            self.spawn(self._reload(environment, work), f"hot reload of {environment.id}")
         else:
             environment.run(work)
+
+    async def _reload(self, environment: Environment, work: Work) -> None:
+        self._aside.add(work.invocation.id)
+        try:
+            await self._hot_reload.run(environment, work)
+        finally:
+            self._aside.discard(work.invocation.id)
+
+    def _in_hand(self) -> set[str]:
+        """The ids of all calls that this worker knows of."""
+        theirs = (work for one in self.environments.values() for work in (one.work, one.held) if work is not None)
+        return {work.invocation.id for work in theirs} | self._finisher.in_hand() | self._aside
+
+    def _reoffer(self, environment_ids: Collection[str]) -> None:
+        """Offer environments whose slots were taken for calls that never came."""
+        for environment_id in environment_ids:
+            environment = self.environments.get(environment_id)
+            if environment is not None and environment.callable and not environment.retiring:
+                self.spawn(self._offer(environment), f"offer of {environment.id}")
 
     # -- starting ------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ DRAIN_COUNT: Final = 128
 WAITING_CALLS_MAX: Final = 10_000
 QUEUED_EVENTS_MAX: Final = 1_000_000
 DEAD_EVENTS_KEPT: Final = 1_000
+SCAN_COUNT: Final = 512
 
 
 class Placement(StrEnum):
@@ -82,6 +83,21 @@ class Retire:
 
 InboxItem = Call | Start | Retire
 Next = Work | SlotAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One call that a worker holds, as Redis has it."""
+
+    prefix: str
+    call_id: str
+    value: bytes
+    """As the scripts write it; its first part is the environment."""
+
+    @property
+    def environment_id(self) -> str:
+        """The environment that the call was given to."""
+        return self.value.partition(b"|")[0].decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +270,34 @@ class InvocationStore:
                 args += (calls[index].invocation.id, calls[index].invocation.encode())
             moved += int(await self._redis.run("replace", prefix, args))
         return moved
+
+    async def held(self, worker: str) -> list[Lease]:
+        """Every call that a worker holds, read in bounded pages; as many as it has environments, and a few unread."""
+        found: dict[tuple[str, bytes], bytes] = {}
+        for prefix in self._prefixes:
+            cursor = -1
+            while cursor:
+                with translated():
+                    cursor, page = await self._redis.client.hscan(
+                        f"{prefix}held:{worker}", max(cursor, 0), count=SCAN_COUNT
+                    )
+                found |= {(prefix, call_id): value for call_id, value in page.items()}
+        return [Lease(prefix, call_id.decode(), value) for (prefix, call_id), value in found.items()]
+
+    async def recover(self, worker: str, lost: Sequence[Lease], *, code: str, message: str) -> tuple[int, int]:
+        """Take back what a worker holds but never got: events to their queues, calls answered with the error.
+
+        Returns how many of each; leases that have changed since they were read, or are unread, stay.
+        """
+        events = calls = 0
+        for prefix in {lease.prefix for lease in lost}:
+            args: list[Any] = [worker, code, message]
+            for lease in lost:
+                if lease.prefix == prefix:
+                    args += (lease.call_id, lease.value)
+            requeued, answered = await self._redis.run("recover", prefix, args)
+            events, calls = events + int(requeued), calls + int(answered)
+        return events, calls
 
     async def live(self, targets: Sequence[str]) -> list[bool]:
         """Whether each target is what is deployed now."""

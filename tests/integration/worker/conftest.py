@@ -189,10 +189,12 @@ Make = Callable[..., contextlib.AbstractAsyncContextManager[Bench]]
 
 @pytest.fixture
 def make(redis_url: str) -> Make:
-    """Makes benches; the keepalive's fields are arguments."""
+    """Makes benches; the keepalive's fields are arguments. The worker's own way to Redis may be another."""
 
     @contextlib.asynccontextmanager
-    async def bench(**keepalive: Any) -> AsyncIterator[Bench]:
+    async def bench(
+        *, worker_redis_url: str = "", reconcile_interval_s: float = 5.0, **keepalive: Any
+    ) -> AsyncIterator[Bench]:
         folder = Path(tempfile.mkdtemp(prefix="lw-"))
         settings = ProcessSettings(
             platform_id=f"t{folder.name[-6:]}".replace("_", "x"),
@@ -203,16 +205,21 @@ def make(redis_url: str) -> Make:
         try:
             info = await driver.open()
             logs, objects = Logs(), ObjectStore.local(folder / "objects")
-            async with open_redis(redis_url) as redis, LogPump(logs) as pump:
+            async with (
+                open_redis(redis_url) as redis,
+                open_redis(worker_redis_url or redis_url) as own,
+                LogPump(logs) as pump,
+            ):
                 await redis.client.flushall()
                 worker = Worker(
                     WorkerSettings(
                         worker_id="w", capacity_mb=4096, environments_dir=folder / "env", drain_timeout_s=3,
                         keepalive=KeepAlive(**({"stems": 0} | keepalive)), retry_delays_s=(0.1,),
+                        reconcile_interval_s=reconcile_interval_s,
                     ),
-                    invocations=InvocationStore(redis), fleet=FleetStore(redis), driver=driver, driver_info=info,
+                    invocations=InvocationStore(own), fleet=FleetStore(own), driver=driver, driver_info=info,
                     code=CodeCache(objects, folder / "cache"), logs=pump, clock=SystemClock(),
-                    liveness_ms=redis.now_ms,
+                    liveness_ms=own.now_ms,
                 )  # fmt: skip
                 started = asyncio.Event()
                 tasks = [asyncio.create_task(worker.run(started=started))]
