@@ -12,7 +12,6 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from lambent_platform.contracts.environment import EnvironmentRecord, EnvironmentState
@@ -24,7 +23,9 @@ from lambent_platform.core.environment_states import CALLABLE, move
 from lambent_platform.store.invocations import Work
 from lambent_workers import failures
 from lambent_workers.drivers.port import Exit
+from lambent_workers.endings import Ended, Ending
 from lambent_workers.logs import EnvironmentLog
+from lambent_workers.metrics import Origin
 from lambent_workers.native_runtime import NativeRuntime
 from lambent_workers.runtime_link import AnswerKind, Delivery, RuntimeLink
 from lambent_workers.walls import WRAPPER, Builder, Walls
@@ -37,23 +38,14 @@ LOST_GRACE_S: Final = 0.5
 """From the end of a channel until the process that held it must have said how it ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How one event ended."""
-
-    work: Work
-    payload: bytes
-    function_error: str
-    billed_ms: int
-    keep: bool
-    """Whether the environment can take another event."""
-
-
 class Host(Protocol):
     """What an environment tells the worker; called from the event loop."""
 
     def ready(self, environment: Environment) -> None:
         """Offer it: it can be called."""
+
+    def loaded(self, environment: Environment, init_s: float) -> None:
+        """Hear how long its handler took to load."""
 
     def ended(self, environment: Environment, ended: Ended) -> None:
         """Take the end of the event that it ran."""
@@ -86,6 +78,8 @@ class Environment:
         """When that folder was looked at last."""
         self.held: Work | None = None
         """An event that this environment was started for: it runs it first."""
+        self.origin: Origin = "fresh"
+        """Whether its sandbox was a stem."""
         self.retiring = False
         """It is being taken out of service."""
         self.starting: asyncio.Task[None] | None = None
@@ -179,6 +173,7 @@ class Environment:
         self._init_ms = (time.monotonic() - self._init_began) * 1000
         self.compared_at = time.monotonic()
         self._calm = asyncio.create_task(self._end_boost())
+        self._host.loaded(self, self._init_ms / 1000)
         if self.state is not _State.INIT:
             # Init took so long that it was offered before: what it was given waits here, on its own timeout.
             if self._work is not None:
@@ -209,7 +204,7 @@ class Environment:
         init_ms = (time.monotonic() - self._init_began) * 1000 if self._init_began else 0.0
         self._log.line(report.init_report_line(init_ms=init_ms, status="error", error_type=error_type))
         if work is not None:
-            self._finish(error, failures.UNHANDLED, keep=False, status="error", error_type=error_type)
+            self._finish(error, Ending.INIT_ERROR, keep=False, error_type=error_type)
         else:
             self.vanish()
             self._host.failed_to_start(self, error)
@@ -228,7 +223,7 @@ class Environment:
         self._log.line(report.start_line(work.invocation.id, self.version.version))
         self._began = time.monotonic()
         self._work = work
-        return self._conclude(error, failures.UNHANDLED, False, "error", failures.error_type_of(error))
+        return self._conclude(error, Ending.INIT_ERROR, False, failures.error_type_of(error))
 
     # -- one event -----------------------------------------------------------------------------------------------
 
@@ -274,11 +269,11 @@ class Environment:
         if self._work is None or self._work.invocation.id != request_id:
             return
         if kind is AnswerKind.TOO_LARGE or len(body) > SYNC_PAYLOAD_BYTES:
-            self._finish(failures.response_too_large(), failures.UNHANDLED, keep=True)
+            self._finish(failures.response_too_large(), Ending.FUNCTION_ERROR, keep=True)
         elif kind is AnswerKind.RESULT:
-            self._finish(body, "", keep=True)
+            self._finish(body, Ending.OK, keep=True)
         else:
-            self._finish(body, failures.UNHANDLED, keep=kind is AnswerKind.ERROR)
+            self._finish(body, Ending.FUNCTION_ERROR, keep=kind is AnswerKind.ERROR)
 
     def _time_out(self) -> None:
         work = self._work
@@ -287,15 +282,13 @@ class Environment:
         invocation_id, timeout_s = work.invocation.id, float(self.version.timeout_s)
         self._drain_output()
         self._log.line(report.timeout_line(invocation_id, timeout_s, time.time_ns() // 1_000_000))
-        self._finish(failures.timed_out(invocation_id, timeout_s), failures.UNHANDLED, keep=False, status="timeout")
+        self._finish(failures.timed_out(invocation_id, timeout_s), Ending.TIMEOUT, keep=False)
 
-    def _finish(
-        self, payload: bytes, function_error: str, *, keep: bool, status: str = "", error_type: str = ""
-    ) -> None:
+    def _finish(self, payload: bytes, ending: Ending, *, keep: bool, error_type: str = "") -> None:
         self._cancel_timer()
         self._drain_output()
         keep = keep and not self.condemned
-        ended = self._conclude(payload, function_error, keep, status, error_type)
+        ended = self._conclude(payload, ending, keep, error_type)
         if keep:
             self._become(_State.READY)
             self.idle_since = time.monotonic()
@@ -303,7 +296,7 @@ class Environment:
             self.vanish()
         self._host.ended(self, ended)
 
-    def _conclude(self, payload: bytes, function_error: str, keep: bool, status: str, error_type: str) -> Ended:
+    def _conclude(self, payload: bytes, ending: Ending, keep: bool, error_type: str) -> Ended:
         work, self._work = self._work, None
         assert work is not None
         duration_ms = (time.monotonic() - self._began) * 1000
@@ -317,11 +310,11 @@ class Environment:
                 memory_size_mb=self.version.memory_mb,
                 memory_used_mb=self._walls.sandbox.memory_used_mb() if self._walls else 0,
                 init_ms=init_ms,
-                status=status,
+                status=ending.status,
                 error_type=error_type,
             )
         )
-        return Ended(work, payload, function_error, report.billed_ms(duration_ms, init_ms or 0.0), keep)
+        return Ended(work, payload, ending, report.billed_ms(duration_ms, init_ms or 0.0), keep)
 
     def log_tail(self) -> bytes:
         """Return the last 4 KB of log of the call that ended last."""
@@ -385,7 +378,8 @@ class Environment:
             self._host.died(self)
         elif self._link is not None and self._link.taken:
             error = failures.exited(self._work.invocation.id, end)
-            self._finish(error, failures.UNHANDLED, keep=False, status="error", error_type=failures.EXIT_ERROR)
+            ending = Ending.OOM if end.out_of_memory else Ending.CRASH
+            self._finish(error, ending, keep=False, error_type=failures.EXIT_ERROR)
         else:
             self.surrender()
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from lambent_platform.contracts.invocation import Reply
 from lambent_platform.core import retries
 from lambent_platform.store.invocations import Outcome, Work
-from lambent_workers.environment import Ended, Environment
+from lambent_workers.endings import Ended
+from lambent_workers.environment import Environment
 
 
 def outcome_of(environment: Environment, ended: Ended, *, now_ms: int, delays_s: Sequence[float]) -> Outcome:

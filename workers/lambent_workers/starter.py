@@ -19,6 +19,7 @@ from lambent_workers.code_cache import CodeCache, link_tree
 from lambent_workers.environment import Environment
 from lambent_workers.hot_folder import HotFolders
 from lambent_workers.logs import EnvironmentLog, LogPump
+from lambent_workers.metrics import WorkerMetrics
 from lambent_workers.stems import StemPool
 from lambent_workers.variables import function_variables, log_group, log_stream
 from lambent_workers.walls import Builder, Walls
@@ -37,6 +38,7 @@ class Starter:
         logs: LogPump,
         *,
         hot_folders: HotFolders,
+        metrics: WorkerMetrics,
         parallel: int,
     ) -> None:
         self._builder = builder
@@ -44,6 +46,7 @@ class Starter:
         self._code = code
         self._logs = logs
         self._hot_folders = hot_folders
+        self._metrics = metrics
         self._gate = asyncio.Semaphore(parallel)
 
     def open_log(self, version: FunctionVersion, environment_id: str) -> EnvironmentLog:
@@ -70,6 +73,7 @@ class Starter:
         began = time.monotonic()
         walls = self._stems.claim(version.runtime) if stem_fits(version) else None
         from_stem = walls is not None
+        environment.origin = "stem" if from_stem else "fresh"
         if walls is not None:
             environment.hold(walls)  # its `close` ends them, whatever fails from here on
         async with self._source(version.code) as source:
@@ -87,6 +91,9 @@ class Starter:
         stream = log_stream(version, environment.id, datetime.now(UTC).strftime("%Y/%m/%d"))
         variables = function_variables(version, runtime, walls.place, stream)
         filled = time.monotonic()
+        self._metrics.cold_start(environment.origin)
+        self._metrics.phase("walls", environment.origin, walled - began)
+        self._metrics.phase("code", environment.origin, filled - walled)
         await environment.init(walls, self._builder, variables, spawned=from_stem and walls.native)
         _log.info(
             "environment started", function=version.name, environment=environment.id, container=walls.sandbox.label,

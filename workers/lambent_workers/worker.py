@@ -36,12 +36,14 @@ from lambent_platform.store.invocations import (
 from lambent_workers import failures
 from lambent_workers.code_cache import CodeCache
 from lambent_workers.drivers.port import Driver, DriverInfo
-from lambent_workers.environment import Ended, Environment
+from lambent_workers.endings import Ended
+from lambent_workers.environment import Environment
 from lambent_workers.finisher import BACKOFF_S, Finisher
 from lambent_workers.heartbeat import Heartbeat
 from lambent_workers.hot_folder import FolderRefused, HotFolders
 from lambent_workers.hot_reload import HotReload
 from lambent_workers.logs import LogPump
+from lambent_workers.metrics import WorkerMetrics
 from lambent_workers.outcomes import outcome_of, outcome_of_expired, outcome_of_failure
 from lambent_workers.reconcile import Reconciler
 from lambent_workers.settings import WorkerSettings
@@ -84,11 +86,14 @@ class Worker:
         builder = Builder(driver, settings.environments_dir)
         self.stems = StemPool(builder, settings.keepalive, settings.worker_id)
         self._code = code
+        self._logs = logs
+        self._metrics = WorkerMetrics()
         private = (*settings.private_folders, settings.environments_dir.parent)
         folders = HotFolders(roots=settings.hot_reload_roots, private=private)
         self._starter = Starter(
-            builder, self.stems, code, logs, hot_folders=folders, parallel=settings.start_parallelism
-        )
+            builder, self.stems, code, logs, hot_folders=folders, metrics=self._metrics,
+            parallel=settings.start_parallelism,
+        )  # fmt: skip
         self._hot_reload = HotReload(self, folders)
         self._heartbeat = Heartbeat(fleet, liveness_ms, record=self._record, environments=self._records)
         self._finisher = Finisher(
@@ -239,7 +244,11 @@ class Worker:
         elif environment.version.code.hot_reload_path and not self._hot_reload.fresh(environment):
             self.spawn(self._reload(environment, work), f"hot reload of {environment.id}")
         else:
-            environment.run(work)
+            self._run(environment, work)
+
+    def _run(self, environment: Environment, work: Work) -> None:
+        self._metrics.began(work)
+        environment.run(work)
 
     async def _reload(self, environment: Environment, work: Work) -> None:
         self._aside.add(work.invocation.id)
@@ -305,7 +314,7 @@ class Worker:
         """Offer an environment whose handler is loaded (or whose init takes long)."""
         held, environment.held = environment.held, None
         if held is not None:
-            environment.run(held)
+            self._run(environment, held)
         else:
             self.spawn(self._offer(environment), f"offer of {environment.id}")
 
@@ -328,6 +337,10 @@ class Worker:
             except StoreUnavailable:
                 await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
                 attempt += 1
+
+    def loaded(self, environment: Environment, init_s: float) -> None:
+        """Measure an init that has succeeded."""
+        self._metrics.phase("init", environment.origin, init_s)
 
     def failed_to_start(self, environment: Environment, error: bytes) -> None:
         """Answer one call that waits for this target with what its init failed of."""
@@ -372,6 +385,7 @@ class Worker:
         self._discard(environment)
 
     def _outcome(self, environment: Environment, ended: Ended) -> Outcome:
+        self._metrics.ended(ended.ending)
         now_ms, delays_s = self._clock.now_ms(), self.settings.retry_delays_s
         return outcome_of(environment, ended, now_ms=now_ms, delays_s=delays_s)
 
@@ -488,6 +502,11 @@ class Worker:
         for environment in idle:
             if not live[environment.target] and environment.callable:
                 self.retire(environment)
+
+    def exposition(self) -> str:
+        """What this worker counts, in Prometheus's text format."""
+        environments = [environment.record() for environment in self.environments.values()]
+        return self._metrics.exposition(environments, self.stems.records(), log_lines_dropped=self._logs.lines_dropped)
 
     def _record(self) -> WorkerRecord:
         settings = self.settings

@@ -14,6 +14,7 @@ import click
 
 from lambent_platform.contracts import limits
 from lambent_platform.contracts.clock import SystemClock
+from lambent_platform.contracts.errors import StoreUnavailable
 from lambent_platform.core.images import ImagePlans
 from lambent_platform.main.options import LOGGING, STORES, with_settings
 from lambent_platform.main.role import run_role
@@ -23,6 +24,8 @@ from lambent_platform.scheduler.capacity import CapacityLoop
 from lambent_platform.scheduler.events import EventLoop
 from lambent_platform.scheduler.fleet import FleetLoop
 from lambent_platform.scheduler.janitor import Janitor
+from lambent_platform.scheduler.metrics import PAUSE_S as METRICS_PAUSE_S
+from lambent_platform.scheduler.metrics import MetricsLoop
 from lambent_platform.scheduler.preparation import PreparationLoop
 from lambent_platform.scheduler.scheduler import Loop, run_scheduler
 from lambent_platform.store.demand import DemandStore
@@ -31,6 +34,7 @@ from lambent_platform.store.functions import FunctionStore
 from lambent_platform.store.invocations import InvocationStore
 from lambent_platform.store.jobs import JobQueue, JobStore, open_queue
 from lambent_platform.store.logs import LogStore
+from lambent_platform.store.metrics import MetricsStore
 from lambent_workers.images import runtimes_dir
 
 
@@ -78,13 +82,16 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
             clock,
             image_tag=lambda runtime: plans.plan(runtime).tag,
         )
+        holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        capacity = CapacityLoop(
+            redis, demand, fleet, invocations, functions, account_concurrency=limits.ACCOUNT_CONCURRENCY
+        )
+        metrics = MetricsLoop(holder, MetricsStore(redis), demand, fleet, capacity)
         work = asyncio.ensure_future(
             run_scheduler(
                 fleet,
-                f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
-                capacity=CapacityLoop(
-                    redis, demand, fleet, invocations, functions, account_concurrency=limits.ACCOUNT_CONCURRENCY
-                ),
+                holder,
+                capacity=capacity,
                 events=EventLoop(demand, invocations, functions, clock),
                 fleet=FleetLoop(
                     redis,
@@ -96,6 +103,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
                 others=[
                     Loop("preparation", preparation.step, 0.0),
                     Loop("janitor", janitor.step, settings.janitor_pause_s),
+                    Loop("metrics", metrics.step, METRICS_PAUSE_S),
                 ],
             )
         )
@@ -109,3 +117,5 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await work
+            with contextlib.suppress(StoreUnavailable):
+                await metrics.withdraw()

@@ -31,6 +31,7 @@ from lambent_platform.main.stores import open_objects, open_store
 from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.invocations import InvocationStore
 from lambent_platform.store.logs import LogStore
+from lambent_platform.store.metrics import MetricsStore, published
 from lambent_platform.store.redis import RedisStore
 from lambent_workers.code_cache import CodeCache
 from lambent_workers.drivers.port import Driver, DriverInfo
@@ -97,9 +98,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             running = asyncio.create_task(worker.run())
             stopping = asyncio.create_task(stop.wait())
             try:
-                await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                worker.stop()
-                await running
+                async with published(MetricsStore(redis), f"worker:{worker_id}", worker.exposition):
+                    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                    worker.stop()
+                    await running
             finally:
                 for task in (watching, running, stopping):
                     task.cancel()

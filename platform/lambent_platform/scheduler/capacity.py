@@ -128,6 +128,10 @@ class CapacityLoop:
         """When targets on the list were first seen with nothing waiting."""
         self._queued_at_ms: dict[str, int] = {}
         """Since when targets on the list have had something waiting at every look."""
+        self.wanted = 0
+        """Environments that the last look found missing; for metrics."""
+        self.ordered = 0
+        """Environments that this loop has ordered; for metrics."""
 
     async def step(self) -> None:
         """Sleep until something begins to wait, or it is time to look again; then give it capacity."""
@@ -136,6 +140,7 @@ class CapacityLoop:
         waiting = await self._demand.waiting()
         if not waiting:
             self._idle_looks = None
+            self.wanted = 0
             return
         self._idle_looks = 0 if looks is None or woken else looks + 1
         workers = await self._fleet.workers()
@@ -153,9 +158,11 @@ class CapacityLoop:
             if known is not None:
                 versions[one.target] = known[1]
                 wants[one.target] = await self._wanted(one, *known, fleet, now_ms)
+        self.wanted = sum(missing for _, missing in wants.values())
         orders = await self._orders(wants, versions, fleet, now_ms)
         if orders:
             self._idle_looks = 0
+            self.ordered += len(orders)
             await self._fleet.start(orders)
 
     async def _forget(self, target: str, fleet: _Fleet, now_ms: int) -> None:

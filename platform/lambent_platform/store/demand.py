@@ -124,6 +124,16 @@ class DemandStore:
                 found.append(Delivery(prefix, key.decode(), entry["destination"], entry["envelope"]))
         return found
 
+    async def backlog(self) -> tuple[int, int]:
+        """How many events are delayed, and how many deliveries wait in the outbox."""
+        with translated():
+            pipe = self._redis.client.pipeline(transaction=False)
+            for prefix in self._prefixes:
+                pipe.zcard(f"{prefix}delayed")
+                pipe.hlen(f"{prefix}outbox")
+            counts = await pipe.execute()
+        return sum(counts[::2]), sum(counts[1::2])
+
     async def delivered(self, delivery: Delivery) -> None:
         """Take a delivery off the outbox."""
         with translated():

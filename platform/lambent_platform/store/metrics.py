@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import orjson
 
+from lambent_platform.contracts.errors import StoreUnavailable
 from lambent_platform.store.redis import RedisStore, translated
 
 FRESH_MS: Final = 30_000
+PUBLISH_S: Final = 5.0
 
 
 class MetricsStore:
@@ -46,3 +52,26 @@ class MetricsStore:
             with translated():
                 await self._redis.client.hdel(self._key, *stale)
         return fresh
+
+
+@asynccontextmanager
+async def published(store: MetricsStore, instance: str, text: Callable[[], str]) -> AsyncIterator[None]:
+    """Publish a role's snapshot every `PUBLISH_S` seconds for the length of the block, then withdraw it.
+
+    Metrics are no reason to fail: while Redis is away there are none.
+    """
+    publishing = asyncio.create_task(_publish(store, instance, text), name=f"metrics of {instance}")
+    try:
+        yield
+    finally:
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)
+        with contextlib.suppress(StoreUnavailable):
+            await store.withdraw(instance)
+
+
+async def _publish(store: MetricsStore, instance: str, text: Callable[[], str]) -> None:
+    while True:
+        with contextlib.suppress(StoreUnavailable):
+            await store.publish(instance, text())
+        await asyncio.sleep(PUBLISH_S)

@@ -1,0 +1,79 @@
+"""What the scheduler sees of the whole platform, published for every gateway's `/metrics`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from lambent_platform.scheduler.capacity import CapacityLoop
+from lambent_platform.store.demand import DemandStore
+from lambent_platform.store.fleet import FleetStore
+from lambent_platform.store.metrics import PUBLISH_S, MetricsStore
+
+PAUSE_S: Final = PUBLISH_S
+
+
+class MetricsLoop:
+    """Measures queues and the fleet every few seconds; only the leader runs it, so nothing is counted twice."""
+
+    def __init__(
+        self, instance: str, store: MetricsStore, demand: DemandStore, fleet: FleetStore, capacity: CapacityLoop
+    ) -> None:
+        self._instance = f"scheduler:{instance}"
+        self._store = store
+        self._demand = demand
+        self._fleet = fleet
+        self._capacity = capacity
+        self._registry = registry = CollectorRegistry()
+        self._waiting = Gauge(
+            "lambent_scheduler_waiting",
+            "Invocations that wait for an environment, by kind.",
+            ["kind"],
+            registry=registry,
+        )
+        self._delayed = Gauge("lambent_scheduler_events_delayed", "Events that wait for a retry.", registry=registry)
+        self._outbox = Gauge(
+            "lambent_scheduler_outbox", "Results that wait to be sent to a destination.", registry=registry
+        )
+        self._workers = Gauge(
+            "lambent_scheduler_workers", "Registered workers, by whether they drain.", ["draining"], registry=registry
+        )
+        self._missing = Gauge(
+            "lambent_scheduler_environments_wanted",
+            "Environments that the last look found missing, beyond those on their way.",
+            registry=registry,
+        )
+        self._ordered = Counter(
+            "lambent_scheduler_environments_ordered", "Environments that workers were told to start.", registry=registry
+        )
+        self._ordered_seen = 0
+
+    async def step(self) -> None:
+        """Measure and publish once.
+
+        Raises:
+            StoreUnavailable: Redis is away.
+        """
+        waiting = await self._demand.waiting()
+        self._waiting.labels("sync").set(sum(one.calls for one in waiting))
+        self._waiting.labels("event").set(sum(one.events for one in waiting))
+        delayed, outbox = await self._demand.backlog()
+        self._delayed.set(delayed)
+        self._outbox.set(outbox)
+        workers = await self._fleet.workers()
+        draining = sum(worker.draining for worker in workers)
+        self._workers.labels("false").set(len(workers) - draining)
+        self._workers.labels("true").set(draining)
+        self._missing.set(self._capacity.wanted)
+        self._ordered.inc(self._capacity.ordered - self._ordered_seen)
+        self._ordered_seen = self._capacity.ordered
+        await self._store.publish(self._instance, generate_latest(self._registry).decode())
+
+    async def withdraw(self) -> None:
+        """Publish nothing any more.
+
+        Raises:
+            StoreUnavailable: Redis is away; what was published is dropped when it is 30 s old.
+        """
+        await self._store.withdraw(self._instance)
