@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
-import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -36,21 +33,6 @@ def handler(event, context):
 DEADLINE_S = 20
 
 
-@pytest.fixture(scope="module")
-def client_folder(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    """A folder with the client, installed from the package index; None where it is installed already."""
-    if importlib.util.find_spec("awslambdaric") is not None:
-        return None
-    folder = tmp_path_factory.mktemp("awslambdaric")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), "awslambdaric>=3"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    if done.returncode:
-        if os.environ.get("CI"):
-            pytest.fail(f"awslambdaric could not be installed: {done.stderr[-500:]}", pytrace=False)
-        pytest.skip(f"awslambdaric could not be installed: {done.stderr[-200:]}")
-    return folder
-
-
 class Events:
     """What an environment would hear, as a queue."""
 
@@ -76,9 +58,9 @@ class Events:
 class Bench:
     """The API, listening, and the client's process."""
 
-    def __init__(self, client_folder: Path | None, root: Path) -> None:
+    def __init__(self, root: Path) -> None:
         self.api, self.events = RuntimeApi(), Events()
-        self.client_folder, self.root = client_folder, root
+        self.root = root
         self.process: asyncio.subprocess.Process | None = None
         self.port = 0
         self.count = 0
@@ -87,8 +69,6 @@ class Bench:
         """Run a handler on the client."""
         (self.root / "app.py").write_text(source)
         env = {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.port}", "AWS_EXECUTION_ENV": "AWS_Lambda_python3.12"}
-        if self.client_folder is not None:
-            env["PYTHONPATH"] = str(self.client_folder)
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "awslambdaric", "app.handler", cwd=self.root, env=env,
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
@@ -111,9 +91,9 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(client_folder: Path | None, tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     """An attached API; the client's process is ended."""
-    found = Bench(client_folder, tmp_path)
+    found = Bench(tmp_path)
     server = await asyncio.get_running_loop().create_server(found.api.connect, "127.0.0.1", 0)
     found.api.attach(found.events)
     found.port = server.sockets[0].getsockname()[1]
