@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lambent_platform.contracts.errors import SandboxError
 from lambent_workers.drivers.docker.container import CPU_PERIOD_US
+from lambent_workers.drivers.kernel_files import KernelFiles, counter
 
 _FREEZE_TIMEOUT_S = 1.0
 _CONTROLLERS = ("memory", "cpu", "freezer")
@@ -32,6 +33,9 @@ class Cgroup:
     def __init__(self, folders: dict[str, Path], *, unified: bool) -> None:
         self._folders = folders
         self._unified = unified
+        self._counters = KernelFiles()
+        self._stat = folders["memory"] / "memory.stat"
+        self._events = folders["memory"] / ("memory.events" if unified else "memory.oom_control")
 
     @classmethod
     def of_process(cls, pid: int) -> Cgroup | None:
@@ -125,13 +129,16 @@ class Cgroup:
 
     def usage(self) -> Usage | None:
         """Read what the processes hold; None where the container is gone."""
-        names = ("anon", "shmem") if self._unified else ("total_rss", "total_shmem")
+        anonymous, shared = (b"anon", b"shmem") if self._unified else (b"total_rss", b"total_shmem")
         try:
-            stat = _values(self._read("memory", "memory.stat"))
-            events = _values(self._read("memory", "memory.events" if self._unified else "memory.oom_control"))
+            stat, events = self._counters.read(self._stat), self._counters.read(self._events)
         except OSError:
             return None
-        return Usage(stat.get(names[0], 0), stat.get(names[1], 0), events.get("oom_kill", 0))
+        return Usage(counter(stat, anonymous), counter(stat, shared), counter(events, b"oom_kill"))
+
+    def close(self) -> None:
+        """Keep nothing of it open. Idempotent."""
+        self._counters.close()
 
     def _read(self, controller: str, name: str) -> str:
         return (self._folders[controller] / name).read_text()
@@ -169,8 +176,3 @@ def _groups(text: str) -> dict[str, str]:
         for controller in controllers.split(","):
             found[controller] = path
     return found
-
-
-def _values(text: str) -> dict[str, int]:
-    pairs = (line.split() for line in text.splitlines())
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}

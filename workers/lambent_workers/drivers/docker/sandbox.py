@@ -62,6 +62,8 @@ class Parts:
             if self.container_id:
                 await engine.remove(self.container_id)
         finally:
+            if self.cgroup is not None:
+                self.cgroup.close()
             await self._release_sockets()
             await asyncio.to_thread(shutil.rmtree, self.host_dir, ignore_errors=True)
 
@@ -155,11 +157,13 @@ class DockerSandbox:
         usage = self._parts.cgroup.usage() if self._parts.cgroup is not None else None
         if usage is None:
             return
-        try:
-            tmp = os.statvfs(f"/proc/{self._control.peer_pid}/root/tmp")
-        except OSError:
-            return  # init's own samples are all there is for a worker that may not look into the container
-        files = (tmp.f_blocks - tmp.f_bfree) * tmp.f_frsize
+        files = 0
+        if usage.shared:
+            try:
+                tmp = os.statvfs(f"/proc/{self._control.peer_pid}/root/tmp")
+            except OSError:
+                return  # init's own samples are all there is for a worker that may not look into the container
+            files = (tmp.f_blocks - tmp.f_bfree) * tmp.f_frsize
         self._control.note_memory(usage.anonymous + max(0, usage.shared - files))
 
     async def freeze(self) -> None:

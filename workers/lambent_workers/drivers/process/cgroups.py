@@ -17,6 +17,7 @@ from typing import Final
 
 from lambent_platform.contracts.errors import SandboxError
 from lambent_platform.contracts.limits import MB_PER_VCPU
+from lambent_workers.drivers.kernel_files import KernelFiles, counter
 
 CPU_PERIOD_US: Final = 20_000
 """Short, so that a small function that used up its share waits for milliseconds only."""
@@ -49,6 +50,11 @@ class Cgroup:
     def __init__(self, folders: Mapping[str, Path], *, unified: bool) -> None:
         self._by_controller = folders
         self._unified = unified
+        self._counters = KernelFiles()
+        memory = folders["memory"]
+        self._sum = memory / ("memory.current" if unified else "memory.usage_in_bytes")
+        self._stat = memory / "memory.stat"
+        self._events = memory / ("memory.events" if unified else "memory.oom_control")
 
     @property
     def folders(self) -> list[str]:
@@ -142,19 +148,18 @@ class Cgroup:
     def held_bytes(self) -> int:
         """Return everything that is charged to the group, cached files too; 0 where it is gone. The cheapest look."""
         try:
-            return int(self._read("memory", "memory.current" if self._unified else "memory.usage_in_bytes"))
+            return int(self._counters.read(self._sum))
         except OSError:
             return 0
 
     def usage(self) -> Usage | None:
         """Return what the processes hold; None where the group is gone."""
-        anonymous, shared = ("anon", "shmem") if self._unified else ("total_rss", "total_shmem")
+        anonymous, shared = (b"anon", b"shmem") if self._unified else (b"total_rss", b"total_shmem")
         try:
-            stat = _values(self._read("memory", "memory.stat"))
-            events = _values(self._read("memory", "memory.events" if self._unified else "memory.oom_control"))
+            stat, events = self._counters.read(self._stat), self._counters.read(self._events)
         except OSError:
             return None
-        return Usage(stat.get(anonymous, 0), stat.get(shared, 0), events.get("oom_kill", 0))
+        return Usage(counter(stat, anonymous), counter(stat, shared), counter(events, b"oom_kill"))
 
     def kill(self) -> None:
         """End every process that is in the group now."""
@@ -175,6 +180,7 @@ class Cgroup:
         Raises:
             SandboxError: a process does not go away.
         """
+        self._counters.close()
         deadline = time.monotonic() + _REMOVE_S
         while not self._remove_now():
             if time.monotonic() > deadline:
@@ -287,11 +293,6 @@ def _mounts(mountinfo: str) -> dict[str, Path]:
             for controller in options.split(","):
                 found.setdefault(controller, Path(target))
     return found
-
-
-def _values(text: str) -> dict[str, int]:
-    pairs = (line.split() for line in text.splitlines())
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 
 
 def _read(path: str) -> str:
