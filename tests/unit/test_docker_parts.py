@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from lambent_platform.contracts.errors import SandboxError
 from lambent_platform.contracts.runtimes import RUNTIMES
 from lambent_platform.core.images import ImagePlans
+from lambent_workers.drivers.cgroup_files import CPU_PERIOD_US, cpu_quota_us, groups, hierarchies
 from lambent_workers.drivers.docker import DockerDriver, DockerSettings
-from lambent_workers.drivers.docker.cgroup import _groups, _mounts
-from lambent_workers.drivers.docker.container import CPU_PERIOD_US, cpu_quota_us, limits
+from lambent_workers.drivers.docker.container import limits
 from lambent_workers.drivers.docker.control import Control, ControlType, encode_spawn
 from lambent_workers.drivers.docker.network import REFUSED_RANGES, rules
 from lambent_workers.drivers.docker.paths import EnginePaths, own_container_id
@@ -134,11 +134,12 @@ def test_both_cgroup_layouts_are_read() -> None:
         "35 32 0:31 /docker/x /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n"
         "36 32 0:32 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
     )
-    found = _mounts(hybrid)
+    found = hierarchies(hybrid, whole=True)
     assert found["cpu"] == Path("/sys/fs/cgroup/cpu,cpuacct")
     assert found[""] == Path("/sys/fs/cgroup/unified")
     assert "freezer" not in found
-    assert _groups("4:cpu,cpuacct:/docker/x\n0::/init.scope\n") == {
+    assert hierarchies(hybrid)["freezer"] == Path("/sys/fs/cgroup/freezer")
+    assert groups("4:cpu,cpuacct:/docker/x\n0::/init.scope\n") == {
         "cpu": "/docker/x",
         "cpuacct": "/docker/x",
         "": "/init.scope",

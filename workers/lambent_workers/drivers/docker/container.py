@@ -6,29 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lambent_platform.contracts.limits import MB_PER_VCPU, MIB
+from lambent_platform.contracts.limits import MIB
+from lambent_workers.drivers.cgroup_files import CPU_PERIOD_US, cpu_quota_us, cpu_weight
 from lambent_workers.drivers.docker.settings import ENVIRONMENT_LABEL, DockerSettings
 
 TASK_ROOT = "/var/task"
 LAYERS_ROOT = "/opt"
 SOCKETS_ROOT = "/run/lambent"
 INIT = "/lambent/init"
-CPU_PERIOD_US = 20_000
-"""Short, so that a small function that has used up its share waits for milliseconds, not for a tenth of a second."""
-_CPU_QUOTA_MIN_US = 1_000
-_CPU_WEIGHT_PER_VCPU = 1024
 _TMP_INODES_PER_MB = 128
-
-
-def cpu_quota_us(memory_mb: int, *, boosted: bool = False) -> int:
-    """Return the processor time per `CPU_PERIOD_US` that goes with a memory size; boosted: one vCPU at least."""
-    vcpus = max(memory_mb, MB_PER_VCPU if boosted else 0) / MB_PER_VCPU
-    return max(_CPU_QUOTA_MIN_US, round(CPU_PERIOD_US * vcpus))
-
-
-def cpu_weight(memory_mb: int) -> int:
-    """Return the share (1,024 a vCPU) by which environments divide a machine that is short of time."""
-    return max(2, round(_CPU_WEIGHT_PER_VCPU * memory_mb / MB_PER_VCPU))
 
 
 def memory_limit_bytes(memory_mb: int, ephemeral_mb: int, share_mb: int) -> int:

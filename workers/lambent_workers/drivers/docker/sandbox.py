@@ -14,14 +14,9 @@ from pathlib import Path
 
 from lambent_platform.contracts.errors import SandboxError
 from lambent_platform.contracts.limits import MIB
+from lambent_workers.drivers.cgroup_files import cpu_quota_us, cpu_weight
 from lambent_workers.drivers.docker.cgroup import Cgroup
-from lambent_workers.drivers.docker.container import (
-    TASK_ROOT,
-    cpu_quota_us,
-    cpu_weight,
-    limits,
-    memory_limit_bytes,
-)
+from lambent_workers.drivers.docker.container import TASK_ROOT, limits, memory_limit_bytes
 from lambent_workers.drivers.docker.control import Control, encode_limit, encode_spawn
 from lambent_workers.drivers.docker.engine import Engine
 from lambent_workers.drivers.docker.relay import ApiRelay

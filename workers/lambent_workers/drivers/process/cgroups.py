@@ -1,7 +1,7 @@
-"""Control groups of our own: limits, freezing and ending for one environment each, where the kernel lets us.
+"""Control groups of our own: made, limited and ended for one environment each, where the kernel lets us.
 
-Version 1 has a hierarchy for each controller, version 2 one for all. Groups lie in a folder that carries the platform's
-id, so that what an earlier run left is found again and nobody else's is touched.
+They lie in a folder that carries the platform's id, so that what an earlier run left is found again and nobody else's
+is touched.
 """
 
 from __future__ import annotations
@@ -11,61 +11,24 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from lambent_platform.contracts.errors import SandboxError
-from lambent_platform.contracts.limits import MB_PER_VCPU
-from lambent_workers.drivers.kernel_files import KernelFiles, counter
+from lambent_workers.drivers.cgroup_files import CgroupFiles, groups, hierarchies, read_control, write_control
 
-CPU_PERIOD_US: Final = 20_000
-"""Short, so that a small function that used up its share waits for milliseconds only."""
-_CPU_QUOTA_MIN_US: Final = 1_000
-_FREEZE_S: Final = 1.0
 _REMOVE_S: Final = 5.0
 _V1: Final = ("memory", "cpu", "pids", "freezer")
 _V2: Final = ("memory", "cpu", "pids")
 
 
-def cpu_quota_us(memory_mb: int, *, boosted: bool = False) -> int:
-    """Return the processor time per `CPU_PERIOD_US` that goes with a memory size; boosted: one vCPU at least."""
-    vcpus = max(memory_mb / MB_PER_VCPU, 1.0 if boosted else 0.0)
-    return max(_CPU_QUOTA_MIN_US, round(CPU_PERIOD_US * vcpus))
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the processes of a group hold, in bytes, and how many the kernel ended for want of memory."""
-
-    anonymous: int
-    shared: int
-    """Shared memory and files on tmpfs."""
-    kills: int
-
-
-class Cgroup:
+class Cgroup(CgroupFiles):
     """The group of one environment."""
-
-    def __init__(self, folders: Mapping[str, Path], *, unified: bool) -> None:
-        self._by_controller = folders
-        self._unified = unified
-        self._counters = KernelFiles()
-        memory = folders["memory"]
-        self._sum = memory / ("memory.current" if unified else "memory.usage_in_bytes")
-        self._stat = memory / "memory.stat"
-        self._events = memory / ("memory.events" if unified else "memory.oom_control")
 
     @property
     def folders(self) -> list[str]:
         """The folders whose `cgroup.procs` a process joins by."""
         return sorted({str(folder) for folder in self._by_controller.values()})
-
-    @property
-    def thaw_order(self) -> tuple[str, str]:
-        """The file and the word that thaw it."""
-        name, word = ("cgroup.freeze", "0") if self._unified else ("freezer.state", "THAWED")
-        return str(self._by_controller["freezer"] / name), word
 
     def create(self, *, processes_max: int) -> None:
         """Make the group.
@@ -77,95 +40,16 @@ class Cgroup:
             for folder in self.folders:
                 os.mkdir(folder)
             self._write("pids", "pids.max", str(processes_max))
+            if self._unified:
+                self._write("memory", "memory.oom.group", "1")
         except OSError as error:
             raise SandboxError(f"a control group could not be made: {error}") from error
-
-    def limit_memory(self, limit_bytes: int) -> None:
-        """Set the hard limit, which counts `/tmp` and cached files too; swap is not used.
-
-        Raises:
-            SandboxError: the kernel refused.
-        """
-        value = str(limit_bytes)
-        try:
-            if self._unified:
-                self._write("memory", "memory.max", value)
-                self._write_where_there("memory", "memory.swap.max", "0")
-                self._write("memory", "memory.oom.group", "1")
-                return
-            # Never may the limit with swap be below the other one, whichever of the two is written first.
-            growing = limit_bytes > int(self._read("memory", "memory.limit_in_bytes"))
-            if growing:
-                self._write_where_there("memory", "memory.memsw.limit_in_bytes", value)
-            self._write("memory", "memory.limit_in_bytes", value)
-            self._write_where_there("memory", "memory.memsw.limit_in_bytes", value)
-        except OSError as error:
-            raise SandboxError(f"a memory limit could not be set: {error}") from error
-
-    def limit_cpu(self, quota_us: int) -> None:
-        """Set the processor time per `CPU_PERIOD_US`.
-
-        Raises:
-            SandboxError: the kernel refused.
-        """
-        try:
-            if self._unified:
-                self._write("cpu", "cpu.max", f"{quota_us} {CPU_PERIOD_US}")
-            else:
-                self._write("cpu", "cpu.cfs_period_us", str(CPU_PERIOD_US))
-                self._write("cpu", "cpu.cfs_quota_us", str(quota_us))
-        except OSError as error:
-            raise SandboxError(f"a processor limit could not be set: {error}") from error
-
-    async def freeze(self) -> None:
-        """Stop every process of the group; returns when all have stopped.
-
-        Raises:
-            SandboxError: they did not stop in time, and go on.
-        """
-        try:
-            self._write("freezer", *(("cgroup.freeze", "1") if self._unified else ("freezer.state", "FROZEN")))
-            async with asyncio.timeout(_FREEZE_S):
-                while not self._is_frozen():  # noqa: ASYNC110 - the kernel has no event for it on version 1
-                    await asyncio.sleep(0.001)
-        except (OSError, TimeoutError) as error:
-            self.thaw()
-            raise SandboxError(f"it could not be frozen: {error or 'not in time'}") from error
-
-    def _is_frozen(self) -> bool:
-        if self._unified:
-            return "frozen 1" in self._read("freezer", "cgroup.events")
-        return self._read("freezer", "freezer.state").strip() == "FROZEN"
-
-    def thaw(self) -> None:
-        """Undo `freeze`; a group that is gone needs none."""
-        path, word = self.thaw_order
-        try:
-            _write(path, word)
-        except OSError:
-            return
-
-    def held_bytes(self) -> int:
-        """Return everything that is charged to the group, cached files too; 0 where it is gone. The cheapest look."""
-        try:
-            return int(self._counters.read(self._sum))
-        except OSError:
-            return 0
-
-    def usage(self) -> Usage | None:
-        """Return what the processes hold; None where the group is gone."""
-        anonymous, shared = (b"anon", b"shmem") if self._unified else (b"total_rss", b"total_shmem")
-        try:
-            stat, events = self._counters.read(self._stat), self._counters.read(self._events)
-        except OSError:
-            return None
-        return Usage(counter(stat, anonymous), counter(stat, shared), counter(events, b"oom_kill"))
 
     def kill(self) -> None:
         """End every process that is in the group now."""
         for folder in self.folders:
             try:
-                pids = [int(line) for line in _read(f"{folder}/cgroup.procs").split()]
+                pids = [int(line) for line in read_control(f"{folder}/cgroup.procs").split()]
             except OSError:
                 continue
             for pid in pids:
@@ -180,14 +64,17 @@ class Cgroup:
         Raises:
             SandboxError: a process does not go away.
         """
-        self._counters.close()
         deadline = time.monotonic() + _REMOVE_S
-        while not self._remove_now():
-            if time.monotonic() > deadline:
-                raise SandboxError(f"the control group {self.folders[0]} does not empty")
-            self.thaw()
-            self.kill()
-            await asyncio.sleep(0.002)
+        try:
+            while not self._remove_now():
+                if time.monotonic() > deadline:
+                    raise SandboxError(f"the control group {self.folders[0]} does not empty")
+                with contextlib.suppress(SandboxError):
+                    self.thaw()
+                self.kill()
+                await asyncio.sleep(0.002)
+        finally:
+            self.close()  # only now: until then somebody may still look
 
     def _remove_now(self) -> bool:
         for folder in self.folders:
@@ -198,17 +85,6 @@ class Cgroup:
             except OSError:
                 return False
         return True
-
-    def _read(self, controller: str, name: str) -> str:
-        return _read(f"{self._by_controller[controller]}/{name}")
-
-    def _write(self, controller: str, name: str, value: str) -> None:
-        _write(f"{self._by_controller[controller]}/{name}", value)
-
-    def _write_where_there(self, controller: str, name: str, value: str) -> None:
-        """Write a file that kernels without swap accounting do not have."""
-        if (self._by_controller[controller] / name).exists():
-            self._write(controller, name, value)
 
 
 class CgroupTree:
@@ -221,12 +97,12 @@ class CgroupTree:
     @classmethod
     def find(cls, platform_id: str) -> CgroupTree | None:
         """Make the platform's folder where every controller that is needed can be had; None where one cannot."""
-        mounts = _mounts(_read("/proc/self/mountinfo"))
+        mounts = hierarchies(read_control("/proc/self/mountinfo"))
         name = f"lambent-{platform_id}"
         if all(controller in mounts for controller in _V1):
             tree = cls({controller: mounts[controller] / name for controller in _V1}, unified=False)
             return tree if tree._make() else None
-        own = next((line[3:].strip() for line in _read("/proc/self/cgroup").splitlines() if line.startswith("0::")), "")
+        own = groups(read_control("/proc/self/cgroup")).get("", "")
         for base in (mounts[""], mounts[""] / own.lstrip("/")) if "" in mounts else ():
             if not _delegate(base):
                 continue
@@ -272,40 +148,10 @@ class CgroupTree:
 def _delegate(folder: Path) -> bool:
     """Hand the controllers that are needed to the groups below a folder of version 2."""
     try:
-        missing = set(_V2) - set(_read(str(folder / "cgroup.subtree_control")).split())
+        control = folder / "cgroup.subtree_control"
+        missing = set(_V2) - set(read_control(control).split())
         if missing:
-            _write(str(folder / "cgroup.subtree_control"), " ".join(f"+{controller}" for controller in sorted(missing)))
+            write_control(control, " ".join(f"+{controller}" for controller in sorted(missing)))
     except OSError:
         return False
     return True
-
-
-def _mounts(mountinfo: str) -> dict[str, Path]:
-    """Controller → where its hierarchy is mounted; the one of version 2 under the empty name."""
-    found: dict[str, Path] = {}
-    for line in mountinfo.splitlines():
-        fields, _, tail = line.partition(" - ")
-        target = fields.split(" ")[4]
-        kind, _, options = tail.split(" ", 2)
-        if kind == "cgroup2":
-            found.setdefault("", Path(target))
-        elif kind == "cgroup":
-            for controller in options.split(","):
-                found.setdefault(controller, Path(target))
-    return found
-
-
-def _read(path: str) -> str:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(fd, 1 << 20).decode()
-    finally:
-        os.close(fd)
-
-
-def _write(path: str, value: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)

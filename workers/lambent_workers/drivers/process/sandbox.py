@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from lambent_platform.contracts.errors import SandboxError
 from lambent_platform.contracts.limits import MIB
+from lambent_workers.drivers.cgroup_files import cpu_quota_us
 from lambent_workers.drivers.port import Exit, SandboxSpec
 from lambent_workers.drivers.process import processes
-from lambent_workers.drivers.process.cgroups import Cgroup, cpu_quota_us
+from lambent_workers.drivers.process.cgroups import Cgroup
 from lambent_workers.drivers.process.choice import Walls
 from lambent_workers.drivers.process.init import MESSAGE_BYTES_MAX
 from lambent_workers.drivers.process.listener import Listener
@@ -194,7 +195,7 @@ class ProcessSandbox:
     def memory_used_mb(self) -> int:
         """Peak of the samples since the last call, and of one taken now, unless one is younger than 50 ms."""
         if time.monotonic() - self._sampled_at >= _FRESH_S and self._pid and self._closing is None:
-            self._sample()
+            self._look()
         peak, self._peak_bytes = self._peak_bytes, self._used_bytes
         return -(-peak // MIB)
 
@@ -202,6 +203,10 @@ class ProcessSandbox:
         """Look at the memory in use, and end a function that holds too much. Called many times a second."""
         if self._frozen or self._closing is not None or not self._pid:
             return
+        self._look()
+
+    def _look(self) -> None:
+        self._sampled_at = time.monotonic()
         if self._cgroup is not None:
             held = self._cgroup.held_bytes()
             # Nothing can have happened while the sum of everything stands still, and the sum is the cheaper file.
@@ -211,7 +216,6 @@ class ProcessSandbox:
         self._sample()
 
     def _sample(self) -> None:
-        self._sampled_at = time.monotonic()
         if self._cgroup is None:
             self._note(processes.resident_bytes(processes.descendants(self._pid)))
         else:
@@ -241,7 +245,8 @@ class ProcessSandbox:
     def _kill(self) -> None:
         """End the sandbox at once, from outside."""
         if self._cgroup is not None:
-            self._cgroup.thaw()
+            with contextlib.suppress(SandboxError):
+                self._cgroup.thaw()
         elif self._pid:
             below = processes.descendants(self._pid)
             # Last the first process, which would leave the others to nobody where it has no namespace.
