@@ -206,16 +206,18 @@ async def test_what_a_killed_worker_leaves_is_removed_and_nothing_else(make: Any
     assert worker.stdout is not None
     async with asyncio.timeout(30):
         assert await worker.stdout.readline() == b"left\n"
-    assert len(engine.containers.list(all=True, filters=label)) == 2
+    assert len(engine.containers.list(all=True, ignore_removed=True, filters=label)) == 2
     worker.kill()
     await worker.wait()
     for _ in range(200):
-        if len(engine.containers.list(all=True, filters=label)) == 1:
+        if len(engine.containers.list(all=True, ignore_removed=True, filters=label)) == 1:
             break
         await asyncio.sleep(0.05)
-    assert len(engine.containers.list(all=True, filters=label)) == 1, "only the frozen one cannot notice"
+    assert len(engine.containers.list(all=True, ignore_removed=True, filters=label)) == 1, (
+        "only the frozen one cannot notice"
+    )
     driver = await make(platform_id=platform_id)
-    assert engine.containers.list(all=True, filters=label) == []
+    assert engine.containers.list(all=True, ignore_removed=True, filters=label) == []
     assert engine.containers.get(kept.label).status == "running"
     await driver.close()
     assert engine.networks.list(filters=label) == []
@@ -229,7 +231,7 @@ async def test_closing_the_driver_leaves_nothing(make: Any, engine: Any, tmp_pat
     assert f"lambent_{mark}" in tables(engine)
     await driver.close()
     label = {"label": "lambent.platform=test-leaves-nothing"}
-    assert engine.containers.list(all=True, filters=label) == []
+    assert engine.containers.list(all=True, ignore_removed=True, filters=label) == []
     assert engine.networks.list(filters=label) == []
     assert f"lambent_{mark}" not in tables(engine)
     assert os.listdir(tmp_path) == []
@@ -263,7 +265,10 @@ async def test_a_start_that_fails_leaves_nothing(make: Any, engine: Any, tmp_pat
     finally:
         engine.images.remove(tag)
     for platform_id in ("test-fails", "test-fails-too"):
-        assert engine.containers.list(all=True, filters={"label": f"lambent.platform={platform_id}"}) == []
+        assert (
+            engine.containers.list(all=True, ignore_removed=True, filters={"label": f"lambent.platform={platform_id}"})
+            == []
+        )
     assert os.listdir(tmp_path) == []
 
 
