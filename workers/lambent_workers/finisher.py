@@ -17,6 +17,7 @@ _log = structlog.get_logger(__name__)
 BATCH_MAX: Final = 128
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
 BACKOFF_S: Final = (0.05, 0.2, 0.5, 1.0, 2.0)
+_HOUR_MS: Final = 3_600_000
 LANES: Final = 2
 """Batches under way at once: a call that ends while one is on its way need not wait for its return."""
 
@@ -45,6 +46,7 @@ class Finisher:
         self._wake = asyncio.Event()
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._hour_number, self._hour_name = -1, ""
         self._under_way: dict[int, tuple[Sequence[Outcome], Sequence[Work]]] = {}
         """What each lane is writing."""
 
@@ -133,7 +135,12 @@ class Finisher:
                 attempt += 1
 
     def _hour(self) -> str:
-        return datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC).strftime("%Y-%m-%dT%H")
+        """The metering bucket, in event time; the same for many batches in a row."""
+        now_ms = self._clock.now_ms()
+        if (number := now_ms // _HOUR_MS) != self._hour_number:
+            self._hour_number = number
+            self._hour_name = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m-%dT%H")
+        return self._hour_name
 
 
 async def _pause(attempt: int, error: StoreUnavailable) -> None:
