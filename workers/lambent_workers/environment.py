@@ -163,6 +163,9 @@ class Environment:
         else:
             self._link = walls.api
             walls.api.attach(self)
+            if reason := await asyncio.to_thread(builder.entrypoint_flaw, walls):
+                self.on_init_failed(failures.no_entrypoint(reason))
+                return
             await builder.spawn(walls, self.version, variables)
 
     def on_ready(self) -> None:
@@ -223,6 +226,7 @@ class Environment:
         self._log.line(report.start_line(work.invocation.id, self.version.version))
         self._began = time.monotonic()
         self._work = work
+        error = failures.addressed(error, work.invocation.id)
         return self._conclude(error, Ending.INIT_ERROR, False, failures.error_type_of(error))
 
     # -- one event -----------------------------------------------------------------------------------------------

@@ -14,7 +14,9 @@ from lambent_platform.contracts.limits import SYNC_PAYLOAD_BYTES
 from lambent_workers.drivers.port import Exit
 
 EXIT_ERROR: Final = "Runtime.ExitError"
+ENTRYPOINT_ERROR: Final = "Runtime.InvalidEntrypoint"
 UNHANDLED: Final = "Unhandled"
+_NO_CALL: Final = "RequestId:  Error: "
 _SIGNALS: Final = {
     signal.SIGABRT: "aborted",
     signal.SIGBUS: "bus error",
@@ -37,9 +39,26 @@ def timed_out(request_id: str, timeout_s: float) -> bytes:
 
 
 def exited(request_id: str, end: Exit) -> bytes:
-    """Describe a runtime's process that ended without an answer."""
+    """Describe a runtime's process that ended without an answer; before it had a call, `request_id` is empty."""
     message = f"RequestId: {request_id} Error: {exit_reason(end)}"
     return orjson.dumps({"errorType": EXIT_ERROR, "errorMessage": message})
+
+
+def no_entrypoint(reason: str) -> bytes:
+    """Describe a package whose `bootstrap` cannot be run, before it has a call."""
+    return orjson.dumps({"errorType": ENTRYPOINT_ERROR, "errorMessage": f"{_NO_CALL}{reason}"})
+
+
+def addressed(error: bytes, request_id: str) -> bytes:
+    """Name the call that is answered with an error which one of the functions above described before it was known."""
+    try:
+        found = orjson.loads(error)
+    except orjson.JSONDecodeError:
+        return error
+    message = found.get("errorMessage") if isinstance(found, dict) else None
+    if not isinstance(message, str) or not message.startswith(_NO_CALL):
+        return error
+    return orjson.dumps(found | {"errorMessage": f"RequestId: {request_id} Error: {message.removeprefix(_NO_CALL)}"})
 
 
 def exit_reason(end: Exit) -> str:

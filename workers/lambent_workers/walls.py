@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from lambent_platform.core.keepalive import NODE_STEM_MEMORY_MB
 from lambent_workers.drivers.port import Driver, Sandbox, SandboxSpec
 from lambent_workers.runtime_api import RuntimeApi
 from lambent_workers.variables import Place, base_variables, process_variables
+
+BOOTSTRAP: Final = "/var/task/bootstrap"
+"""What both drivers run of a package that brings its own runtime."""
 
 WRAPPER: Final = "AWS_LAMBDA_EXEC_WRAPPER"
 """Lambda's variable for a script that starts the runtime, and may set more variables."""
@@ -91,6 +95,18 @@ class Builder:
             await asyncio.shield(walls.sandbox.close())
             raise
         return walls
+
+    def entrypoint_flaw(self, walls: Walls) -> str:
+        """Say, in Lambda's words, why a package's own `bootstrap` cannot be run; empty where none is wanted. Blocks."""
+        if self._driver.bootstrap_argv(walls.runtime, "")[0] != BOOTSTRAP:
+            return ""
+        try:
+            mode = (walls.task_dir / "bootstrap").stat().st_mode
+        except OSError:
+            mode = 0
+        if not stat.S_ISREG(mode):
+            return f"Couldn't find valid bootstrap(s): [{BOOTSTRAP} /opt/bootstrap]"
+        return "" if mode & 0o111 else f"fork/exec {BOOTSTRAP}: permission denied"
 
     async def spawn(self, walls: Walls, version: FunctionVersion, variables: Mapping[str, str]) -> None:
         """Start the runtime's process for a version, by the function's own wrapper script where it names one.

@@ -228,4 +228,4 @@ done
     assert await bench.call(version, 2) == {"handler": "any.thing", "event": 2}
     assert (await bench.fail(version, "die"))["errorMessage"].endswith("exit status 4")
     missing = await bench.deploy(files={"other": "x"}, runtime="provided.al2023")
-    assert (await bench.fail(missing))["errorType"] in ("Runtime.ExitError", "Runtime.InvalidEntrypoint")
+    assert (await bench.fail(missing))["errorType"] == "Runtime.InvalidEntrypoint"
