@@ -30,6 +30,7 @@ from lambent_platform.store.logs import LogEvent
 from lambent_platform.store.objects import ObjectStore
 from lambent_platform.store.redis import RedisStore, open_redis
 from lambent_workers.code_cache import CodeCache
+from lambent_workers.drivers.port import Driver
 from lambent_workers.drivers.process.driver import ProcessDriver, ProcessSettings
 from lambent_workers.logs import Appender, LogPump
 from lambent_workers.settings import WorkerSettings
@@ -184,24 +185,31 @@ class Bench:
                 await asyncio.sleep(0.05)
 
 
+def process_driver(platform_id: str, folder: Path) -> Driver:
+    """Make the driver that needs nothing but this machine."""
+    endpoint_url = "http://127.0.0.1:4566"
+    return ProcessDriver(
+        ProcessSettings(platform_id=platform_id, endpoint_url=endpoint_url, state_dir=folder / "process")
+    )
+
+
 Make = Callable[..., contextlib.AbstractAsyncContextManager[Bench]]
 
 
 @pytest.fixture
 def make(redis_url: str) -> Make:
-    """Makes benches; the keepalive's fields are arguments. The worker's own way to Redis may be another."""
+    """Makes benches; the keepalive's fields are arguments. The worker's driver and way to Redis may be others."""
 
     @contextlib.asynccontextmanager
     async def bench(
-        *, worker_redis_url: str = "", reconcile_interval_s: float = 5.0, **keepalive: Any
+        *,
+        worker_redis_url: str = "",
+        reconcile_interval_s: float = 5.0,
+        driver_of: Callable[[str, Path], Driver] = process_driver,
+        **keepalive: Any,
     ) -> AsyncIterator[Bench]:
         folder = Path(tempfile.mkdtemp(prefix="lw-"))
-        settings = ProcessSettings(
-            platform_id=f"t{folder.name[-6:]}".replace("_", "x"),
-            endpoint_url="http://127.0.0.1:4566",
-            state_dir=folder / "process",
-        )
-        driver = ProcessDriver(settings)
+        driver = driver_of(f"t{folder.name[-6:]}".replace("_", "x"), folder)
         try:
             info = await driver.open()
             logs, objects = Logs(), ObjectStore.local(folder / "objects")
