@@ -36,12 +36,15 @@ pytestmark = [
 RUNTIME = RUNTIMES["nodejs20.x"]
 IMAGE = {
     "Dockerfile": """\
-FROM node:20-slim
+FROM node:20-slim AS compiled
 RUN apt-get update && apt-get install -y --no-install-recommends \
 g++ make cmake autoconf automake libtool python3 python3-setuptools curl ca-certificates
 WORKDIR /var/runtime
 RUN export npm_config_nodedir="$(dirname "$(dirname "$(readlink -f "$(command -v node)")")")" \\
  && npm install --no-audit --no-fund aws-lambda-ric@3
+
+FROM node:20-slim
+COPY --from=compiled /var/runtime /var/runtime
 ENV LAMBDA_TASK_ROOT=/var/task LAMBDA_RUNTIME_DIR=/var/runtime
 COPY lambda-entrypoint.sh /lambda-entrypoint.sh
 WORKDIR /var/task
