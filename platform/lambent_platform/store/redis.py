@@ -17,6 +17,7 @@ import redis.asyncio
 import redis.exceptions
 
 from lambent_platform.contracts.errors import StoreUnavailable
+from lambent_platform.store.cancellable import cancellable_pool
 from lambent_platform.store.keys import Keys
 from lambent_platform.store.wire import Wire
 
@@ -136,13 +137,14 @@ class RedisStore:
 @asynccontextmanager
 async def open_redis(url: str, *, partitions: int = 1) -> AsyncIterator[RedisStore]:
     """Connect to `url` (`redis://…`, `unix:///path`); the connection ends with the block."""
-    client = redis.asyncio.Redis.from_url(
+    pool = cancellable_pool(
         url,
         socket_timeout=COMMAND_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         max_connections=CONNECTIONS_MAX,
         health_check_interval=0,
     )
+    client = redis.asyncio.Redis.from_pool(pool)
     store = RedisStore(client, Keys(partitions), url)
     try:
         yield store
