@@ -52,7 +52,7 @@ class Cgroup(CgroupFiles):
                 pids = [int(line) for line in read_control(f"{folder}/cgroup.procs").split()]
             except OSError:
                 continue
-            for pid in pids:
+            for pid in filter(None, pids):  # 0 stands for processes that are not to be seen from here; to kill, for us
                 try:
                     os.kill(pid, 9)
                 except ProcessLookupError:
