@@ -78,7 +78,8 @@ class Child:
                 backoff_s = BACKOFF_S_MIN
             log.warning("a process ended; starting it again", child=self.name, status=status, after_s=backoff_s)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), backoff_s)
+                async with asyncio.timeout(backoff_s):
+                    await self._stopping.wait()
             backoff_s = min(BACKOFF_S_MAX, backoff_s * 2)
 
     async def run_once(self) -> int:
@@ -104,7 +105,8 @@ class Child:
             return True
         self._signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self._process.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await self._process.wait()
         except TimeoutError:
             self._signal(signal.SIGKILL)
             await self._process.wait()

@@ -118,7 +118,8 @@ class Supervisor:
         queue = JobQueue(open_queue(self._settings.of_jobs_redis()))
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._queued.wait(), BUILDER_LOOK_S)
+                async with asyncio.timeout(BUILDER_LOOK_S):
+                    await self._queued.wait()
             self._queued.clear()
             with contextlib.suppress(StoreUnavailable):
                 while await queue.waiting():
