@@ -6,13 +6,15 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
 
     functions   fn:<ident> HASH · fns ZSET of idents · preparing SET of idents · urls HASH url id → ident|qualifier
                 deleted ZSET ident → when it was deleted
-                reserved HASH ident → reserved concurrency, `*` → their sum
+                reserved HASH ident → reserved concurrency, `*` → their sum · generation STRING, counts all writes
+                usage HASH account:region → bytes of code
     slots       idle:<target> ZSET worker/environment → when it was last used
-    waiting     wait:<target> ZSET call id → order · waitmsg:<target> HASH call id → call
+    waiting     wait:<target> ZSET call id → order · waitmsg:<target> HASH call id → call · order STRING, a counter
     events      ev:<id> HASH · evq:<target> LIST of ids · delayed ZSET id → due · outbox HASH · dead:<ident> LIST
     counts      running HASH ident → calls now, `*` → those without reserved concurrency · meter:<ident> HASH
     demand      demand SET of targets that wait · wake LIST the scheduler sleeps on
     builds      job:<id> HASH · wake-preparation LIST the preparation loop sleeps on
+    logs        loggroups ZSET · logstreams, logchunks, logfirsts, logtail:<group>: see logs.py
     workers     workers HASH · beats ZSET · inbox:<worker> LIST · held:<worker> HASH call id → lease
                 envs:<worker> HASH environment id → record
     gateways    gateways HASH · replies:<gateway> LIST
