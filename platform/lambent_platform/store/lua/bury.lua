@@ -23,20 +23,7 @@ redis.call('DEL', P .. 'envs:' .. worker)
 for _, item in ipairs(redis.call('LRANGE', P .. 'inbox:' .. worker, 0, -1)) do
   local environment, meta, message = item:match('^(%x+)\n(.-)\n(.*)$')
   if environment then
-    local id = cjson.decode(message:match('^(.-)\n'))[1]
-    local held = redis.call('HGET', P .. 'held:' .. worker, id)
-    if held then
-      local lease = split(held, '|')
-      if lease[4] == 'event' then
-        release(worker, id)
-        redis.call('LPUSH', P .. 'evq:' .. lease[6], id)
-      else
-        redis.call('HDEL', P .. 'held:' .. worker, id)
-        redis.call('ZADD', P .. 'wait:' .. lease[6], 0, id)
-        redis.call('HSET', P .. 'waitmsg:' .. lease[6], id, lease[3] .. '|' .. lease[2] .. '|' .. lease[5] .. '\n' .. message)
-      end
-      demand(lease[6])
-    end
+    requeue(worker, cjson.decode(message:match('^(.-)\n'))[1], message)
   end
 end
 redis.call('DEL', P .. 'inbox:' .. worker)

@@ -59,6 +59,25 @@ local function release(worker, id)
   return parts
 end
 
+-- Put a call that no environment has taken back in front of its queue. Returns whether it was held.
+local function requeue(worker, id, message)
+  local held = redis.call('HGET', P .. 'held:' .. worker, id)
+  if not held then return false end
+  local lease = split(held, '|')
+  local ident, shared, kind, gateway, target = lease[2], lease[3], lease[4], lease[5], lease[6]
+  if kind == 'event' then
+    release(worker, id)
+    redis.call('LPUSH', P .. 'evq:' .. target, id)
+  else
+    -- It keeps its place in the count of what runs: it was admitted once.
+    redis.call('HDEL', P .. 'held:' .. worker, id)
+    redis.call('ZADD', P .. 'wait:' .. target, 0, id)
+    redis.call('HSET', P .. 'waitmsg:' .. target, id, shared .. '|' .. ident .. '|' .. gateway .. '\n' .. message)
+  end
+  demand(target)
+  return true
+end
+
 local function live(ident, target)
   local version, revision = target:match(':([^:]+):([^:]+)$')
   return redis.call('HGET', P .. 'fn:' .. ident, 'live:' .. version) == revision
