@@ -19,10 +19,10 @@ from lambent_platform.contracts.function import Alias, CodePackage, FunctionReco
 from lambent_platform.contracts.invocation import Reply
 from lambent_platform.contracts.limits import SYNC_PAYLOAD_BYTES
 from lambent_platform.contracts.names import LATEST, FunctionRef
+from lambent_platform.dispatch.dispatcher import CallOptions
 from lambent_platform.gateway.app import listening, make_app
 from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.gateway.build_log import BuildLogs
-from lambent_platform.gateway.dispatch import CallOptions
 from lambent_platform.gateway.function_urls import CACHED_S, FunctionUrls
 from lambent_platform.store.functions import URL_ID, FunctionStore
 from lambent_platform.store.objects import ObjectStore

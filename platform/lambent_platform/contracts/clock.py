@@ -17,6 +17,13 @@ class EventClock(Protocol):
         """Milliseconds since the epoch, in event time."""
 
 
+class EventTimer(EventClock, Protocol):
+    """Event time that can be waited for."""
+
+    async def sleep_until(self, due_ms: int) -> None:
+        """Wait until event time has reached `due_ms`, however it gets there; callers put their own deadline on it."""
+
+
 class SystemClock:
     """Event time that is the machine's own."""
 

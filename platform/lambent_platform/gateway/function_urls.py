@@ -36,9 +36,9 @@ from lambent_platform.contracts.limits import DEFAULT_ACCOUNT, DEFAULT_REGION, S
 from lambent_platform.contracts.names import LATEST, FunctionRef
 from lambent_platform.core.cors import is_preflight, preflight_headers, with_cors
 from lambent_platform.core.http_event import HttpReply, HttpRequest, InvalidReply, make_event, read_reply
+from lambent_platform.dispatch.dispatcher import CallOptions
 from lambent_platform.gateway.app import Route, below, split_path
 from lambent_platform.gateway.aws.body import read_body
-from lambent_platform.gateway.dispatch import CallOptions
 from lambent_platform.store.functions import URL_ID, FunctionStore
 
 PATH: Final = "/fn"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
@@ -13,15 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from lambent_platform.contracts.errors import ApiError, TooManyRequests
+from lambent_platform.dispatch.metrics import MeasuredCall
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
-
-
-@dataclass(slots=True)
-class MeasuredCall:
-    """What an invocation that is being measured ends with."""
-
-    outcome: str = "platform_error"
 
 
 class GatewayMetrics:
@@ -67,6 +60,10 @@ class GatewayMetrics:
             self._outcome(kind, call.outcome).inc()
             if kind == "sync":
                 self.latency.observe(time.perf_counter() - began_s)
+
+    def watch_in_flight(self, count: Callable[[], int]) -> None:
+        """Show what `count` says as the calls in flight."""
+        self.in_flight.set_function(count)
 
     def _outcome(self, kind: str, outcome: str) -> Counter:
         # Looking a labelled counter up costs more than counting, and this is on the path of every call.

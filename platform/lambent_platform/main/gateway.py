@@ -16,10 +16,10 @@ import structlog
 
 from lambent_platform.contracts.clock import SystemClock
 from lambent_platform.core.images import ImagePlans
+from lambent_platform.dispatch.dispatcher import Dispatcher
 from lambent_platform.gateway.app import Route, exactly, listening, make_app
 from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.gateway.build_log import BuildLogs
-from lambent_platform.gateway.dispatch import Dispatcher
 from lambent_platform.gateway.function_urls import FunctionUrls
 from lambent_platform.gateway.lambda_api.access import LambdaServices
 from lambent_platform.gateway.lambda_api.account import AccountOperations

@@ -22,9 +22,9 @@ from lambent_platform.contracts.errors import (
 )
 from lambent_platform.contracts.limits import ASYNC_PAYLOAD_BYTES, CLIENT_CONTEXT_BYTES, SYNC_PAYLOAD_BYTES
 from lambent_platform.contracts.names import FunctionRef
+from lambent_platform.dispatch.dispatcher import CallOptions, Dispatcher
 from lambent_platform.gateway.aws.body import read_body
 from lambent_platform.gateway.aws.registry import RequestContext, raw_operation
-from lambent_platform.gateway.dispatch import CallOptions, Dispatcher
 
 NAME_PATTERN: Final = (
     r"(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?"

@@ -1,4 +1,4 @@
-"""The gateway's side of an invocation: placed on Redis, answered through this gateway's reply box.
+"""A caller's side of an invocation: placed on Redis, answered through this caller's reply box.
 
 Calls that arrive in one turn of the event loop are placed by one script, and replies are taken in batches: the
 number of round trips, not the number of calls, is what this path costs.
@@ -26,8 +26,8 @@ from lambent_platform.contracts.invocation import Invocation, Reply
 from lambent_platform.contracts.limits import INIT_TIMEOUT_S
 from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.core.resolution import event_meta, not_found, resolve
-from lambent_platform.gateway.batches import Batcher
-from lambent_platform.gateway.metrics import GatewayMetrics
+from lambent_platform.dispatch.batches import Batcher
+from lambent_platform.dispatch.metrics import CallMetrics
 from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.invocations import InvocationStore, Placement
 from lambent_platform.store.redis import RedisStore
@@ -72,10 +72,10 @@ class Dispatcher:
         *,
         gateway_id: str,
         capacity_wait_s: float,
-        metrics: GatewayMetrics,
+        metrics: CallMetrics,
     ) -> None:
         self._metrics = metrics
-        metrics.in_flight.set_function(lambda: len(self._waiting))
+        metrics.watch_in_flight(lambda: len(self._waiting))
         self.gateway_id = gateway_id
         self._redis = redis
         self._invocations = invocations
