@@ -21,6 +21,7 @@ from lambent_platform.main.role import run_role
 from lambent_platform.main.settings import Settings
 from lambent_platform.main.stores import open_objects, open_store
 from lambent_platform.scheduler.capacity import CapacityLoop
+from lambent_platform.scheduler.delivery import Deliverer
 from lambent_platform.scheduler.events import EventLoop
 from lambent_platform.scheduler.fleet import FleetLoop
 from lambent_platform.scheduler.janitor import Janitor
@@ -92,7 +93,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
                 fleet,
                 holder,
                 capacity=capacity,
-                events=EventLoop(demand, invocations, functions, clock),
+                events=EventLoop(demand, Deliverer(invocations, functions, clock), clock),
                 fleet=FleetLoop(
                     redis,
                     fleet,

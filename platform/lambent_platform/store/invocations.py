@@ -171,22 +171,23 @@ class InvocationStore:
         Raises:
             StoreUnavailable: it is not known whether any was placed.
         """
-        return await self._submit("place", [(i, generation, i.gateway) for i, generation in calls], WAITING_CALLS_MAX)
+        return await self._submit("place", [(i, generation, i.gateway) for i, generation in calls], [WAITING_CALLS_MAX])
 
-    async def accept(self, events: Sequence[tuple[Invocation, int, EventMeta]]) -> list[Placement]:
+    async def accept(self, events: Sequence[tuple[Invocation, int, EventMeta]], *, once_s: int = 0) -> list[Placement]:
         """Accept asynchronous events: `PLACED` where it is now on Redis, queued or leased; else `STALE` or `FULL`.
 
-        Accepting the same id twice is accepting it once.
+        Accepting the same id twice is accepting it once, as long as the event is there; and for `once_s` more, though
+        it ended long ago.
         """
         rows = [(i, generation, orjson.dumps(meta.to_dict())) for i, generation, meta in events]
-        return await self._submit("accept", rows, QUEUED_EVENTS_MAX)
+        return await self._submit("accept", rows, [QUEUED_EVENTS_MAX, once_s])
 
     async def _submit(
-        self, script: str, rows: Sequence[tuple[Invocation, int, str | bytes]], queue_limit: int
+        self, script: str, rows: Sequence[tuple[Invocation, int, str | bytes]], limits: Sequence[int]
     ) -> list[Placement]:
         results = [Placement.STALE] * len(rows)
         for prefix, indices in self._by_partition(row[0].target for row in rows).items():
-            args: list[Any] = [self._limit, queue_limit]
+            args: list[Any] = [self._limit, *limits]
             for index in indices:
                 invocation, generation, last = rows[index]
                 ident = split_target(invocation.target)[0]

@@ -11,6 +11,7 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
     slots       idle:<target> ZSET worker/environment → when it was last used
     waiting     wait:<target> ZSET call id → order · waitmsg:<target> HASH call id → call · order STRING, a counter
     events      ev:<id> HASH · evq:<target> LIST of ids · delayed ZSET id → due · outbox HASH · dead:<ident> LIST
+                taken:<id> STRING, for a while: an event that must not be accepted again was
     counts      running HASH ident → calls now, `*` → those without reserved concurrency · meter:<ident> HASH
     demand      demand SET of targets that wait · wake LIST the scheduler sleeps on
     builds      job:<id> HASH · wake-preparation LIST the preparation loop sleeps on

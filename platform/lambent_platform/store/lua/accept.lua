@@ -1,16 +1,18 @@
 -- accept.lua: accept a batch of asynchronous events.
 --
 -- KEYS[1]  prefix of the partition
--- ARGV     account concurrency limit · most events that may be queued for one target · then for each event:
---          id · ident · target · generation · message (header \n payload) · meta (JSON)
--- Writes   ev:<id>, and either evq:<target> (queued) or held:<worker> and inbox:<worker> (leased)
+-- ARGV     account concurrency limit · most events that may be queued for one target · how long (s, liveness) to
+--          remember that an event was accepted, so that the same id is not run again (0: not at all)
+--          · then for each event: id · ident · target · generation · message (header \n payload) · meta (JSON)
+-- Writes   taken:<id>, ev:<id>, and either evq:<target> (queued) or held:<worker> and inbox:<worker> (leased)
 -- Returns  for each event: accepted | stale | full
 -- Atomic   an accepted event is in exactly one of queued and leased from the start.
 
 local account_limit = tonumber(ARGV[1])
 local queue_limit = tonumber(ARGV[2])
+local once_s = ARGV[3]
 local results = {}
-for at = 3, #ARGV, 6 do
+for at = 4, #ARGV, 6 do
   local id, ident, target = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local generation, message, meta = ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
   local state = redis.call('HMGET', P .. 'fn:' .. ident, 'gen', 'reserved')
@@ -18,6 +20,8 @@ for at = 3, #ARGV, 6 do
     results[#results + 1] = 'stale'
   elseif redis.call('LLEN', P .. 'evq:' .. target) >= queue_limit then
     results[#results + 1] = 'full'
+  elseif once_s ~= '0' and not redis.call('SET', P .. 'taken:' .. id, '1', 'NX', 'EX', once_s) then
+    results[#results + 1] = 'accepted'
   else
     if redis.call('EXISTS', P .. 'ev:' .. id) == 0 then
       redis.call('HSET', P .. 'ev:' .. id, 'message', message, 'meta', meta, 'attempts', 1, 'ident', ident, 'target', target)
