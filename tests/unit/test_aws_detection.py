@@ -58,11 +58,14 @@ def test_targets(target: str, found: tuple[str, str] | None) -> None:
         ("/2021-10-31/anything/else", "lambda"),
         ("/2018-06-01/runtime/invocation/next", None),
         ("/functions", None),
+        ("/v2/apis", "apigatewayv2"),
+        ("/v2/tags/arn%3Aaws%3Aapigateway%3Aus-east-1%3A%3A%2Fapis%2Fa", "apigatewayv2"),
+        ("/v2/others", None),
         ("/", None),
     ],
 )
 def test_paths(path: str, service: str | None) -> None:
-    """The dates that Lambda's paths begin with name the service, other dates do not."""
+    """What a service's paths begin with names it: a date of Lambda's, or the service's own words."""
     assert detection.rest_service(CATALOG, path) == service
 
 

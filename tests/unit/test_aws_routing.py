@@ -9,21 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambent_platform.gateway.aws.catalog import ServiceCatalog
+from lambent_platform.gateway.aws.catalog import Service, ServiceCatalog
 from lambent_platform.gateway.aws.http import split_query
 from lambent_platform.gateway.aws.routing import Router
 
 LAMBDA = ServiceCatalog().get("lambda")
+SITES = ServiceCatalog().get("apigatewayv2")
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
 
 
-@pytest.mark.parametrize("name", sorted(LAMBDA.operation_names))
-def test_every_operation_is_found_by_its_own_path(name: str) -> None:
+@pytest.mark.parametrize(
+    ("service", "name"), [(service, name) for service in (LAMBDA, SITES) for name in sorted(service.operation_names)]
+)
+def test_every_operation_is_found_by_its_own_path(service: Service, name: str) -> None:
     """The model's method and path, its labels filled in, lead back to the operation and its labels."""
-    http = LAMBDA.operation(name).http
-    labels = re.findall(r"\{(\w+)\+?\}", http["requestUri"])
-    path, _, query = re.sub(r"\{(\w+)\+?\}", lambda match: f"v%2F{match[1]}", http["requestUri"]).partition("?")
-    match = LAMBDA.router.find(http["method"], path, split_query(query))
+    http = service.operation(name).http
+    labels = re.findall(r"\{([\w-]+)\+?\}", http["requestUri"])
+    path, _, query = re.sub(r"\{([\w-]+)\+?\}", lambda match: f"v%2F{match[1]}", http["requestUri"]).partition("?")
+    match = service.router.find(http["method"], path, split_query(query))
     assert match is not None
     assert match.operation == name
     assert match.labels == {label: f"v/{label}" for label in labels}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from lambent_platform.contracts.errors import NotImplementedByUs
+from lambent_platform.contracts.errors import NotImplementedByUs, ValidationFailed
 from lambent_platform.contracts.limits import CREATE_REQUEST_BYTES, DEFAULT_ACCOUNT, DEFAULT_REGION, MIB
 from lambent_platform.gateway.aws import detection
 from lambent_platform.gateway.aws.body import BODY_TIMEOUT_S, read_body
@@ -18,6 +18,9 @@ from lambent_platform.gateway.aws.parsing import parse_json, parse_query, parse_
 from lambent_platform.gateway.aws.problems import entity_too_large, unknown_operation
 from lambent_platform.gateway.aws.registry import Params, Registry, RequestContext, Result, Served
 from lambent_platform.gateway.aws.serialization import reply_json, reply_query, reply_rest
+
+if TYPE_CHECKING:  # a gateway that has not needed a model yet does not pay for botocore
+    from botocore.model import Shape
 
 MESSAGE_REQUEST_BYTES: Final = 8 * MIB
 """Largest body outside of Lambda's own API: a 1 MiB message or log batch, with room for JSON's escapes."""
@@ -157,7 +160,7 @@ class Api:
         else:
             params = parse_query(model, call.query)
         if model.input_shape is not None:
-            service.validator.check(model.input_shape, params, served.unchecked)
+            _check(service, model.input_shape, params, served.unchecked)
         assert served.run is not None
         call.body = None  # Up to 70 MB, which the parameters hold again.
         result: Result = await served.run(call.context, params)
@@ -170,6 +173,15 @@ class Api:
     async def _read(self, call: Call, limit: int, operation: str) -> bytes:
         too_large = entity_too_large(limit, operation)
         return await read_body(call.request, limit, too_large, timeout_s=self._body_timeout_s)
+
+
+def _check(service: Service, shape: Shape, params: Params, unchecked: frozenset[str]) -> None:
+    try:
+        service.validator.check(shape, params, unchecked)
+    except ValidationFailed as error:
+        if service.validation_code:
+            error.code = service.validation_code
+        raise
 
 
 def _own_address(request: web.Request) -> str:

@@ -27,20 +27,31 @@ class ServiceEntry:
     """In front of the dot in `X-Amz-Target`."""
     dated_paths: bool = False
     """Its paths begin with a date, as those of Lambda do, and so name the service."""
+    paths: tuple[str, ...] = ()
+    """What its paths begin with, where they have no date."""
+    validation_code: str = ""
+    """The error code under which it reports what breaks its model, where that is not `ValidationException`."""
 
 
 SERVICES: Final = (
     ServiceEntry("lambda", "2015-03-31", dated_paths=True),
     ServiceEntry("logs", "2014-03-28", target_prefix="Logs_20140328"),
     ServiceEntry("sts", "2011-06-15"),
+    ServiceEntry(
+        "apigatewayv2",
+        "2018-11-29",
+        paths=("/v2/apis", "/v2/tags/", "/v2/domainnames", "/v2/vpclinks", "/v2/portals", "/v2/portalproducts"),
+        validation_code="BadRequestException",
+    ),
 )
 
 
 class Service:
     """One service's model and everything that is made of it once."""
 
-    def __init__(self, model: ServiceModel) -> None:
+    def __init__(self, model: ServiceModel, validation_code: str = "") -> None:
         self.model = model
+        self.validation_code = validation_code
         self.name: str = model.service_name
         self.protocol = cast(Protocol, model.metadata["protocol"])
         self.validator = Validator()
@@ -58,8 +69,11 @@ class Service:
 
     @cached_property
     def error_members(self) -> Mapping[str, frozenset[str]]:
-        """Members of each error shape of the model, by error code."""
-        return {shape.error_code: frozenset(shape.members) for shape in self.model.error_shapes}
+        """Members of each error shape of the model as they are written, by error code."""
+        return {
+            shape.error_code: frozenset(m.serialization.get("name", name) for name, m in shape.members.items())
+            for shape in self.model.error_shapes
+        }
 
     def operation(self, name: str) -> OperationModel:
         """Return one operation of the model, which must know it."""
@@ -83,7 +97,7 @@ class ServiceCatalog:
         """
         service = self._loaded.get(name)
         if service is None:
-            service = self._loaded[name] = Service(_load(self.entries[name]))
+            service = self._loaded[name] = Service(_load(self.entries[name]), self.entries[name].validation_code)
         return service
 
 

@@ -47,7 +47,10 @@ def split_target(catalog: ServiceCatalog, target: str) -> tuple[str, str] | None
 
 
 def rest_service(catalog: ServiceCatalog, path: str) -> str | None:
-    """Return the service whose model has paths below the first segment of `path`."""
+    """Return the service that a path belongs to by what it begins with."""
+    for entry in catalog.entries.values():
+        if entry.paths and path.startswith(entry.paths):
+            return entry.name
     if _DATED_PATH.match(path):
         for entry in catalog.entries.values():
             if entry.dated_paths and catalog.get(entry.name).router.knows(path):

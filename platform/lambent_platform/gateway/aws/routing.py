@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from lambent_platform.gateway.aws.http import split_query
 
-_LABEL = re.compile(r"\{(\w+)(\+?)\}")
+_LABEL = re.compile(r"\{([\w-]+)(\+?)\}")
 
 
 @dataclass(frozen=True, slots=True)
