@@ -1,5 +1,6 @@
 """The gateway's aiohttp application: the order in which requests are recognised, and the end of every error.
 
+front     plain requests for what is hot (`gateway/front`), before aiohttp sees them
 hosts     handlers that go by the Host header (function URLs), before anything else
 Invoke    by its path, past all generic work
 routes    handlers of the gateway's own paths (`/_lambent/`, `/fn/`, `/healthz`, `/metrics`)
@@ -14,22 +15,21 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-import structlog
 from aiohttp import ClientPayloadError, web
 
-from lambent_platform.contracts.errors import ApiError, StoreUnavailable
 from lambent_platform.contracts.limits import CREATE_REQUEST_BYTES, DEFAULT_ACCOUNT, DEFAULT_REGION
 from lambent_platform.gateway.aws.api import Api, Call
 from lambent_platform.gateway.aws.body import BODY_TIMEOUT_S
 from lambent_platform.gateway.aws.catalog import ServiceCatalog
-from lambent_platform.gateway.aws.errors import error_reply, to_api_error
+from lambent_platform.gateway.aws.errors import refusal
 from lambent_platform.gateway.aws.registry import Registry
+from lambent_platform.gateway.front.front import KEEP_ALIVE_S, Front, HotRoute
 
 HEADER_BYTES_MAX: Final = 16_384
 READ_BUFFER_BYTES: Final = 262_144
-KEEP_ALIVE_S: Final = 75.0
+LISTEN_BACKLOG: Final = 1024
 LINGER_S: Final = 5.0
 """How long a refused body is read and dropped, so that a client that is still sending gets to see the refusal."""
 _GONE: Final = (ConnectionError, ClientPayloadError, asyncio.IncompleteReadError, web.RequestPayloadError)
@@ -105,11 +105,17 @@ def make_app(
 
 @asynccontextmanager
 async def listening(
-    app: web.Application, host: str, port: int, *, sock: socket.socket | None = None, drain_s: float = 4.0
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    sock: socket.socket | None = None,
+    drain_s: float = 4.0,
+    hot: Sequence[HotRoute] = (),
 ) -> AsyncIterator[int]:
     """Serve an application; yields the bound port (`port` may be 0). At the end, running calls get `drain_s`.
 
-    With `sock`, which listens already, host and port do not matter.
+    With `sock`, which listens already, host and port do not matter. `hot` are answered before the application.
 
     Raises:
         OSError: the address cannot be bound.
@@ -128,9 +134,17 @@ async def listening(
     )
     await runner.setup()
     try:
-        site = web.SockSite(runner, sock) if sock is not None else web.TCPSite(runner, host, port, backlog=1024)
-        await site.start()
-        yield runner.addresses[0][1]
+        general = runner.server
+        assert general is not None  # it is there after the setup
+        front = Front(hot, general)
+        loop = asyncio.get_running_loop()
+        address: dict[str, Any] = {"sock": sock} if sock is not None else {"host": host, "port": port}
+        server = await loop.create_server(front, **address, backlog=LISTEN_BACKLOG)
+        async with front.running(drain_s=drain_s):
+            try:
+                yield server.sockets[0].getsockname()[1]
+            finally:
+                server.close()
     finally:
         await runner.cleanup()
 
@@ -142,7 +156,6 @@ class _Front:
         self._api = api
         self._hosts = tuple(hosts)
         self._routes = tuple(routes)
-        self._log = structlog.get_logger("gateway")
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, whatever becomes of it."""
@@ -172,14 +185,8 @@ class _Front:
         return await self._api.handle(call)
 
     def _refuse(self, call: Call, error: Exception) -> web.Response:
-        told = to_api_error(error)
-        if isinstance(error, StoreUnavailable):
-            self._log.warning("store_unavailable", request_id=call.context.request_id, reason=str(error))
-        elif not isinstance(error, ApiError):
-            self._log.error(
-                "request_failed", operation=call.operation, request_id=call.context.request_id, exc_info=error
-            )
-        reply = error_reply(told, self._api.error_service(call), call.context.request_id)
+        service = self._api.error_service(call)
+        reply = refusal(error, service, request_id=call.context.request_id, operation=call.operation)
         response = web.Response(status=reply.status, headers=dict(reply.headers), body=reply.body)
         # A body that was refused unread is not read to its end for the sake of the connection.
         return response if call.request.content.is_eof() or not call.request.can_read_body else _closing(response)

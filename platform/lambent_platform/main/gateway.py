@@ -18,8 +18,10 @@ from lambent_platform.contracts.clock import SystemClock
 from lambent_platform.core.images import ImagePlans
 from lambent_platform.dispatch.dispatcher import Dispatcher
 from lambent_platform.gateway.app import Route, exactly, listening, make_app
+from lambent_platform.gateway.aws.catalog import ServiceCatalog
 from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.gateway.build_log import BuildLogs
+from lambent_platform.gateway.front.invoke import HotInvoke
 from lambent_platform.gateway.function_urls import FunctionUrls
 from lambent_platform.gateway.lambda_api.access import LambdaServices
 from lambent_platform.gateway.lambda_api.account import AccountOperations
@@ -108,7 +110,8 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         objects = open_objects(settings)
         registry = Registry()
         services = LambdaServices(functions=functions, objects=objects, clock=clock)
-        registry.serve("lambda", InvokeOperation(dispatcher))
+        invoke, catalog = InvokeOperation(dispatcher), ServiceCatalog()
+        registry.serve("lambda", invoke)
         for operations in LAMBDA_OPERATIONS:
             registry.serve("lambda", operations(services))
         logs = LogStore(
@@ -132,15 +135,19 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         )
         app = make_app(
             registry,
+            catalog=catalog,
             hosts=[urls.host_route()],
             routes=[*_routes(pages), CodeDownload(objects).route(), builds.route(), urls.path_route()],
             account=settings.account,
             region=settings.region,
         )
         sock = socket.socket(fileno=listen_fd) if listen_fd is not None else None
+        hot = [HotInvoke(invoke, catalog, account=settings.account, region=settings.region).route()]
         async with dispatcher.running():
             try:
-                async with listening(app, settings.host, settings.port, sock=sock, drain_s=settings.drain_s) as port:
+                async with listening(
+                    app, settings.host, settings.port, sock=sock, drain_s=settings.drain_s, hot=hot
+                ) as port:
                     structlog.get_logger("gateway").info("listening", host=settings.host, port=port)
                     await stop.wait()
             except OSError as error:

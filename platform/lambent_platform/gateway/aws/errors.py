@@ -6,6 +6,7 @@ from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 import orjson
+import structlog
 
 from lambent_platform.contracts.errors import ApiError, StoreUnavailable
 from lambent_platform.gateway.aws.catalog import Service
@@ -13,6 +14,7 @@ from lambent_platform.gateway.aws.http import HttpReply
 from lambent_platform.gateway.aws.serialization import xml_text
 
 RETRY_AFTER_S: Final = 1
+log = structlog.get_logger("gateway")
 
 
 def to_api_error(error: Exception) -> ApiError:
@@ -22,6 +24,15 @@ def to_api_error(error: Exception) -> ApiError:
     if isinstance(error, StoreUnavailable):
         return ApiError("The platform's store is not available.", code="ServiceUnavailableException", status=503)
     return ApiError("An error occurred and the request cannot be processed.", code="ServiceException", status=500)
+
+
+def refusal(error: Exception, service: Service | None, *, request_id: str, operation: str) -> HttpReply:
+    """Write what a request is refused with, and log what an operator should know of it."""
+    if isinstance(error, StoreUnavailable):
+        log.warning("store_unavailable", request_id=request_id, reason=str(error))
+    elif not isinstance(error, ApiError):
+        log.error("request_failed", operation=operation, request_id=request_id, exc_info=error)
+    return error_reply(to_api_error(error), service, request_id)
 
 
 def error_reply(error: ApiError, service: Service | None, request_id: str) -> HttpReply:

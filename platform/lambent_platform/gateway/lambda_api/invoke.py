@@ -9,6 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import orjson
@@ -24,6 +25,7 @@ from lambent_platform.contracts.limits import ASYNC_PAYLOAD_BYTES, CLIENT_CONTEX
 from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.dispatch.dispatcher import CallOptions, Dispatcher
 from lambent_platform.gateway.aws.body import read_body
+from lambent_platform.gateway.aws.http import HttpReply
 from lambent_platform.gateway.aws.registry import RequestContext, raw_operation
 
 NAME_PATTERN: Final = (
@@ -32,6 +34,20 @@ NAME_PATTERN: Final = (
 )
 _QUALIFIER = re.compile(r"^(\$LATEST|[a-zA-Z0-9-_]{1,128})$")
 _TYPES: Final = ("Event", "RequestResponse", "DryRun")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for, its payload apart."""
+
+    kind: str
+    ref: FunctionRef
+    options: CallOptions
+
+    @property
+    def payload_bytes_max(self) -> int:
+        """How large the payload may be."""
+        return ASYNC_PAYLOAD_BYTES if self.kind == "Event" else SYNC_PAYLOAD_BYTES
 
 
 class InvokeOperation:
@@ -45,35 +61,56 @@ class InvokeOperation:
         self, context: RequestContext, request: web.Request, labels: Mapping[str, str]
     ) -> web.StreamResponse:
         """Run a function: RequestResponse answers 200, Event 202, DryRun 204."""
-        headers = request.headers
-        kind = headers.get("X-Amz-Invocation-Type", "RequestResponse")
-        if kind not in _TYPES:
-            raise _invalid(kind, "invocationType", f"enum value set: [{', '.join(_TYPES)}]")
-        ref = _function(labels["FunctionName"], request.query.get("Qualifier"), context)
-        payload = await _payload(request, ASYNC_PAYLOAD_BYTES if kind == "Event" else SYNC_PAYLOAD_BYTES)
-        options = CallOptions(
-            request_id=context.request_id,
-            log_tail=headers.get("X-Amz-Log-Type") == "Tail",
-            client_context=_client_context(headers.get("X-Amz-Client-Context")),
-            trace_id=headers.get("X-Amzn-Trace-Id", ""),
-        )
-        if kind == "DryRun":
-            await self._dispatcher.check(ref)
-            return web.Response(status=204, headers={"x-amzn-RequestId": context.request_id})
-        if kind == "Event":
-            await self._dispatcher.accept(ref, payload, options)
-            return web.Response(status=202, headers={"x-amzn-RequestId": context.request_id})
-        reply = await self._dispatcher.invoke(ref, payload, options)
-        answer = {
+        lowered = {name.lower(): value for name, value in request.headers.items()}
+        asked = read_asked(labels["FunctionName"], request.query.get("Qualifier"), lowered, context)
+        reply = await self.answer(asked, await _body(request, asked.payload_bytes_max))
+        return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+
+    async def answer(self, asked: Asked, body: bytes) -> HttpReply:
+        """Run what was asked for.
+
+        Raises:
+            RequestTooLarge, InvalidRequestContent: the payload is too large, or not JSON.
+            ApiError: as `Dispatcher.invoke` and `accept`.
+        """
+        payload, options = _payload(body, asked.payload_bytes_max), asked.options
+        if asked.kind == "DryRun":
+            await self._dispatcher.check(asked.ref)
+            return HttpReply(status=204, headers={"x-amzn-RequestId": options.request_id})
+        if asked.kind == "Event":
+            await self._dispatcher.accept(asked.ref, payload, options)
+            return HttpReply(status=202, headers={"x-amzn-RequestId": options.request_id})
+        reply = await self._dispatcher.invoke(asked.ref, payload, options)
+        headers = {
             "Content-Type": "application/json",
-            "x-amzn-RequestId": context.request_id,
+            "x-amzn-RequestId": options.request_id,
             "X-Amz-Executed-Version": reply.executed_version,
         }
         if reply.function_error:
-            answer["X-Amz-Function-Error"] = reply.function_error
+            headers["X-Amz-Function-Error"] = reply.function_error
         if reply.log_tail:
-            answer["X-Amz-Log-Result"] = reply.log_tail
-        return web.Response(body=reply.payload, headers=answer)
+            headers["X-Amz-Log-Result"] = reply.log_tail
+        return HttpReply(status=200, headers=headers, body=reply.payload)
+
+
+def read_asked(name: str, qualifier: str | None, headers: Mapping[str, str], context: RequestContext) -> Asked:
+    """Read a request; the names of `headers` are in lower case.
+
+    Raises:
+        ValidationFailed, InvalidParameterValue: a parameter is not acceptable.
+        RequestTooLarge, InvalidRequestContent: the client context is too large, or not JSON.
+    """
+    kind = headers.get("x-amz-invocation-type", "RequestResponse")
+    if kind not in _TYPES:
+        raise _invalid(kind, "invocationType", f"enum value set: [{', '.join(_TYPES)}]")
+    ref = _function(name, qualifier, context)
+    options = CallOptions(
+        request_id=context.request_id,
+        log_tail=headers.get("x-amz-log-type") == "Tail",
+        client_context=_client_context(headers.get("x-amz-client-context")),
+        trace_id=headers.get("x-amzn-trace-id", ""),
+    )
+    return Asked(kind, ref, options)
 
 
 def _function(name: str, qualifier: str | None, context: RequestContext) -> FunctionRef:
@@ -98,21 +135,21 @@ def _invalid(value: str, member: str, constraint: str) -> ValidationFailed:
     )
 
 
-async def _payload(request: web.Request, limit: int) -> bytes:
-    """The body, checked to be JSON; an empty one is an empty object, as on Lambda.
+def _too_large(limit: int) -> RequestTooLarge:
+    return RequestTooLarge(f"Request must be smaller than {limit} bytes for the InvokeFunction operation", Type="User")
 
-    Raises:
-        RequestTooLarge: it is over the limit; no more than that is read.
-        InvalidRequestContent: it is not JSON.
-    """
-    too_large = RequestTooLarge(
-        f"Request must be smaller than {limit} bytes for the InvokeFunction operation", Type="User"
-    )
+
+async def _body(request: web.Request, limit: int) -> bytes:
     declared = request.content_length
     if declared is not None and declared <= limit and request.content.is_eof():
-        body = request.content.read_nowait()  # it came with the head, as small ones do
-    else:
-        body = await read_body(request, limit, too_large)
+        return request.content.read_nowait()  # it came with the head, as small ones do
+    return await read_body(request, limit, _too_large(limit))
+
+
+def _payload(body: bytes, limit: int) -> bytes:
+    """The body, checked to be JSON; an empty one is an empty object, as on Lambda."""
+    if len(body) > limit:
+        raise _too_large(limit)
     if not body:
         return b"{}"
     try:
