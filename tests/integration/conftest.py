@@ -25,6 +25,7 @@ from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.gateway.lambda_api import LambdaServices, serve_lambda
 from lambent_platform.gateway.lambda_api.code_download import CodeDownload
 from lambent_platform.store.functions import FunctionStore
+from lambent_platform.store.mappings import MappingStore
 from lambent_platform.store.objects import ObjectStore
 from lambent_platform.store.redis import open_redis
 
@@ -91,7 +92,10 @@ class LambdaApi:
             functions = FunctionStore(redis)
             objects = ObjectStore.local(self.folder)
             registry = Registry()
-            serve_lambda(registry, LambdaServices(functions=functions, objects=objects, clock=SystemClock()))
+            serve_lambda(
+                registry,
+                LambdaServices(functions=functions, objects=objects, mappings=MappingStore(redis), clock=SystemClock()),
+            )
             app = make_app(registry, catalog=self.catalog, routes=[CodeDownload(objects).route()])
             self.port = await stack.enter_async_context(listening(app, "127.0.0.1", 0, drain_s=0.1))
             self._ready.set()

@@ -47,6 +47,7 @@ from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.functions import FunctionStore
 from lambent_platform.store.invocations import InvocationStore
 from lambent_platform.store.logs import LogStore
+from lambent_platform.store.mappings import MappingStore
 from lambent_platform.store.metrics import MetricsStore
 from lambent_workers.images import runtimes_dir
 
@@ -109,7 +110,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         pages = Pages(redis, fleet, MetricsStore(redis), metrics)
         objects = open_objects(settings)
         registry = Registry()
-        services = LambdaServices(functions=functions, objects=objects, clock=clock)
+        services = LambdaServices(functions=functions, objects=objects, mappings=MappingStore(redis), clock=clock)
         invoke, catalog = InvokeOperation(dispatcher), ServiceCatalog()
         registry.serve("lambda", invoke)
         for operations in LAMBDA_OPERATIONS:

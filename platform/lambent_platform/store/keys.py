@@ -19,6 +19,9 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
     workers     workers HASH · beats ZSET · inbox:<worker> LIST · held:<worker> HASH call id → lease
                 envs:<worker> HASH environment id → record
     gateways    gateways HASH · replies:<gateway> LIST
+    mappings    mapping:<uuid> HASH · mappings ZSET uuid → generation · mapping-generation STRING, counts all writes
+                mapping-index ZSET of what they are found by · mapping-pairs HASH `source function` → uuid
+                wake-mappings LIST the scheduler's pollers sleep on. All in the home partition
     roles       leader STRING · metrics HASH role → snapshot · objects-owner STRING, which the object store holds too
 """
 

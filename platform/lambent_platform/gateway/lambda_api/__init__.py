@@ -11,6 +11,7 @@ from lambent_platform.gateway.lambda_api.account import AccountOperations
 from lambent_platform.gateway.lambda_api.aliases import AliasOperations
 from lambent_platform.gateway.lambda_api.concurrency import ConcurrencyOperations
 from lambent_platform.gateway.lambda_api.event_invoke_configs import EventInvokeConfigOperations
+from lambent_platform.gateway.lambda_api.event_source_mappings import EventSourceMappingOperations
 from lambent_platform.gateway.lambda_api.functions import FunctionOperations
 from lambent_platform.gateway.lambda_api.policy import PolicyOperations
 from lambent_platform.gateway.lambda_api.tags import TagOperations
@@ -31,6 +32,7 @@ def serve_lambda(registry: Registry, services: LambdaServices) -> None:
         ConcurrencyOperations(services),
         UrlConfigOperations(services),
         EventInvokeConfigOperations(services),
+        EventSourceMappingOperations(services),
         AccountOperations(services),
     ):
         registry.serve("lambda", operations)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from lambent_platform.contracts.clock import EventClock
@@ -15,7 +15,9 @@ from lambent_platform.contracts.names import LATEST, FunctionRef
 from lambent_platform.core.configuration import invalid, out_of_range
 from lambent_platform.core.resolution import not_found
 from lambent_platform.gateway.aws.registry import RequestContext
+from lambent_platform.gateway.lambda_api.mapping_sources import SourceCheck
 from lambent_platform.store.functions import FunctionStore
+from lambent_platform.store.mappings import MappingStore
 from lambent_platform.store.objects import ObjectStore
 
 PAGE_ITEMS: Final = 50
@@ -34,7 +36,10 @@ class LambdaServices:
 
     functions: FunctionStore
     objects: ObjectStore
+    mappings: MappingStore
     clock: EventClock
+    mapping_checks: Mapping[str, SourceCheck] = field(default_factory=dict)
+    """By the kind of a mapping's source."""
 
 
 def new_revision() -> str:
