@@ -16,6 +16,11 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
     demand      demand SET of targets that wait · wake LIST the scheduler sleeps on
     builds      job:<id> HASH · wake-preparation LIST the preparation loop sleeps on
     logs        loggroups ZSET · logstreams, logchunks, logfirsts, logtail:<group>: see logs.py
+    queues      queue:<ident> HASH · queues ZSET of idents · queue-generation STRING · deadletters HASH ident → ident of
+                its dead-letter queue · qmsg HASH place → message, qready qdelay qflight ZSET, qstate HASH; FIFO:
+                qorder qgroups ZSET, qlocks HASH; qdedup HASH, qdedupdue ZSET (each :<ident>): lua/queues/prelude.lua
+                qout:<ident> HASH of messages on their way to other queues · outgoing SET of idents with such
+                qwait:<ident> SET of processes that wait for it · arrivals:<process> LIST of idents
     workers     workers HASH · beats ZSET · inbox:<worker> LIST · held:<worker> HASH call id → lease
                 envs:<worker> HASH environment id → record
     gateways    gateways HASH · replies:<gateway> LIST
