@@ -10,7 +10,9 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
                 usage HASH account:region → bytes of code
     slots       idle:<target> ZSET worker/environment → when it was last used
     waiting     wait:<target> ZSET call id → order · waitmsg:<target> HASH call id → call · order STRING, a counter
-    events      ev:<id> HASH · evq:<target> LIST of ids · delayed ZSET id → due · outbox HASH · dead:<ident> LIST
+    events      ev:<id> HASH · evq:<target> LIST of ids · delayed ZSET id → due · expiries ZSET id → when
+                outbox:<arn> LIST of `id kind` · outboxes SET of ARNs · wake-outbox LIST the outbox loop sleeps on
+                dead:<ident> LIST of ids · deadbytes HASH ident → bytes · eventcounts HASH, see demand.py
                 taken:<id> STRING, for a while: an event that must not be accepted again was
     counts      running HASH ident → calls now, `*` → those without reserved concurrency · meter:<ident> HASH
     demand      demand SET of targets that wait · wake LIST the scheduler sleeps on
