@@ -29,6 +29,8 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
     mappings    mapping:<uuid> HASH · mappings ZSET uuid → generation · mapping-generation STRING, counts all writes
                 mapping-index ZSET of what they are found by · mapping-pairs HASH `source function` → uuid
                 wake-mappings LIST the scheduler's pollers sleep on. All in the home partition
+                stream-notes HASH uuid → where its consumer group began, how far failing batches have got
+    streams     on `--streams-redis`: keys of producers' choice, none beginning l1:{ or rq:, with groups lambent:<uuid>
     roles       leader STRING · metrics HASH role → snapshot · objects-owner STRING, which the object store holds too
 """
 
