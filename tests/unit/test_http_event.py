@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambent_platform.core.http_event import HttpRequest, InvalidReply, make_event, read_reply
+from lambent_platform.core.http_event import HttpRequest, InvalidReply, Place, make_event, read_reply
 
 REQUEST = HttpRequest(
     method="GET",
@@ -30,7 +30,7 @@ REQUEST = HttpRequest(
 def event(**changes: Any) -> dict[str, Any]:
     """The event of a request with these changes."""
     request = replace(REQUEST, **changes)
-    return make_event(request, url_id="abc", request_id="rid", trace_id="Root=1", now_ms=1_583_348_638_390)
+    return make_event(request, Place(api_id="abc"), request_id="rid", trace_id="Root=1", now_ms=1_583_348_638_390)
 
 
 def test_the_whole_event() -> None:

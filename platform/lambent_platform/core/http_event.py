@@ -1,4 +1,4 @@
-"""HTTP in and out of a function: API Gateway's payload format 2.0, as function URLs use it.
+"""HTTP in and out of a function: API Gateway's payload format 2.0, as function URLs and HTTP APIs use it.
 
 Pure: a request in, an event out; what the function returned in, a reply out. Source: Lambda Developer Guide,
 "Invoking Lambda function URLs"; API Gateway Developer Guide, "Lambda proxy integrations for HTTP APIs".
@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -26,7 +26,7 @@ _OF_THE_CONNECTION: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade", "content-length"}
 )
 """Headers that say how bytes travel between two neighbours; they are not the function's to set."""
-_DEFAULT: Final = "$default"
+DEFAULT: Final = "$default"
 JSON_TYPE: Final = "application/json"
 
 Headers = Sequence[tuple[str, str]]
@@ -53,6 +53,20 @@ class HttpRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a request came in: a function URL, or a route of an API's stage."""
+
+    api_id: str
+    account: str = "anonymous"
+    route_key: str = DEFAULT
+    resource: str = DEFAULT
+    """The route's path with its variables, for payload format 1.0."""
+    stage: str = DEFAULT
+    path_parameters: Mapping[str, str] = field(default_factory=dict)
+    stage_variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpReply:
     """A reply to send."""
 
@@ -65,9 +79,9 @@ class InvalidReply(ValueError):
     """What the function returned is not a reply: the client is answered 502."""
 
 
-def make_event(request: HttpRequest, *, url_id: str, request_id: str, trace_id: str, now_ms: int) -> dict[str, Any]:
+def make_event(request: HttpRequest, place: Place, *, request_id: str, trace_id: str, now_ms: int) -> dict[str, Any]:
     """Return the event for a request; `cookies`, `queryStringParameters` and `body` are absent where there are none."""
-    headers = _joined((name.lower(), _clean(value)) for name, value in request.headers)
+    headers = _joined((name.lower(), clean(value)) for name, value in request.headers)
     cookies = [part.strip() for part in headers.pop("cookie", "").split(";") if part.strip()]
     headers |= {
         "x-forwarded-for": ",".join(filter(None, (headers.get("x-forwarded-for", ""), request.source_ip))),
@@ -75,20 +89,19 @@ def make_event(request: HttpRequest, *, url_id: str, request_id: str, trace_id: 
         "x-forwarded-port": request.port,
         "x-amzn-trace-id": trace_id,
     }
-    query = _joined((_clean(name), _clean(value)) for name, value in parse_qsl(request.query, keep_blank_values=True))
-    moment = datetime.fromtimestamp(now_ms / 1000, UTC)
-    path, user_agent = _clean(request.path), headers.get("user-agent", "")
+    query = _joined(query_pairs(request.query))
+    path, user_agent = clean(request.path), headers.get("user-agent", "")
     event: dict[str, Any] = {
         "version": "2.0",
-        "routeKey": _DEFAULT,
+        "routeKey": place.route_key,
         "rawPath": path,
-        "rawQueryString": _clean(request.query),
+        "rawQueryString": clean(request.query),
         "headers": headers,
         "requestContext": {
-            "accountId": "anonymous",
-            "apiId": url_id,
+            "accountId": place.account,
+            "apiId": place.api_id,
             "domainName": request.domain,
-            "domainPrefix": url_id,
+            "domainPrefix": place.api_id,
             "http": {
                 "method": request.method,
                 "path": path,
@@ -97,9 +110,9 @@ def make_event(request: HttpRequest, *, url_id: str, request_id: str, trace_id: 
                 "userAgent": user_agent,
             },
             "requestId": request_id,
-            "routeKey": _DEFAULT,
-            "stage": _DEFAULT,
-            "time": f"{moment:%d}/{_MONTHS[moment.month - 1]}/{moment:%Y:%H:%M:%S} +0000",
+            "routeKey": place.route_key,
+            "stage": place.stage,
+            "time": common_log_time(now_ms),
             "timeEpoch": now_ms,
         },
         "isBase64Encoded": False,
@@ -108,9 +121,24 @@ def make_event(request: HttpRequest, *, url_id: str, request_id: str, trace_id: 
         event["cookies"] = cookies
     if query:
         event["queryStringParameters"] = query
+    if place.path_parameters:
+        event["pathParameters"] = {name: clean(value) for name, value in place.path_parameters.items()}
+    if place.stage_variables:
+        event["stageVariables"] = dict(place.stage_variables)
     if request.body:
-        event["body"], event["isBase64Encoded"] = _encoded_body(request.body, headers)
+        event["body"], event["isBase64Encoded"] = encoded_body(request.body, headers)
     return event
+
+
+def common_log_time(now_ms: int) -> str:
+    """Write a moment as `requestContext.time` has it: `12/Mar/2020:19:03:58 +0000`."""
+    moment = datetime.fromtimestamp(now_ms / 1000, UTC)
+    return f"{moment:%d}/{_MONTHS[moment.month - 1]}/{moment:%Y:%H:%M:%S} +0000"
+
+
+def query_pairs(query: str) -> Iterator[tuple[str, str]]:
+    """Yield the decoded names and values of a query in their order."""
+    return ((clean(name), clean(value)) for name, value in parse_qsl(query, keep_blank_values=True))
 
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -125,13 +153,13 @@ def _joined(pairs: Any) -> dict[str, str]:
     return found
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Replace bytes that are not UTF-8, which came as lone surrogates: JSON cannot hold them."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _encoded_body(body: bytes, headers: dict[str, str]) -> tuple[str, bool]:
-    """A body as text where its type says so and its bytes agree; else in base64."""
+def encoded_body(body: bytes, headers: Mapping[str, str]) -> tuple[str, bool]:
+    """Return a body and whether it is base64: not where its type says text and its bytes agree. Lower-case names."""
     content_type = headers.get("content-type", "").partition(";")[0].strip()
     if _TEXT_TYPE.match(content_type) and headers.get("content-encoding", "identity") == "identity":
         try:
@@ -160,14 +188,39 @@ def read_reply(payload: bytes) -> HttpReply:
     return HttpReply(status=200, headers=(("Content-Type", JSON_TYPE),), body=body)
 
 
+def read_reply_v1(payload: bytes) -> HttpReply:
+    """Read what a function returned under payload format 1.0, which must say everything itself.
+
+    Raises:
+        InvalidReply: it is not an object with a `statusCode`, or a member is not of its type.
+    """
+    try:
+        value = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise InvalidReply("the function did not return JSON") from error
+    if not isinstance(value, dict) or "statusCode" not in value:
+        raise InvalidReply("the function did not return a statusCode")
+    many = value.get("multiValueHeaders") or {}
+    if not isinstance(many, dict) or not all(isinstance(values, list) for values in many.values()):
+        raise InvalidReply("multiValueHeaders is not an object of lists")
+    listed = {name.lower() for name in many}
+    headers = [pair for name, values in many.items() for one in values for pair in _reply_headers({name: one})]
+    headers += [pair for pair in _reply_headers(value.get("headers")) if pair[0].lower() not in listed]
+    return _complete(value, headers, [])
+
+
 def _structured(value: dict[str, Any]) -> HttpReply:
     headers = _reply_headers(value.get("headers"))
-    if not any(name.lower() == "content-type" for name, _ in headers):
-        headers.append(("Content-Type", JSON_TYPE))
     cookies = value.get("cookies") or []
     if not isinstance(cookies, list):
         raise InvalidReply("cookies is not a list")
-    headers += [("Set-Cookie", _header_value(cookie)) for cookie in cookies]
+    return _complete(value, headers, [("Set-Cookie", _header_value(cookie)) for cookie in cookies])
+
+
+def _complete(value: dict[str, Any], headers: list[tuple[str, str]], cookies: list[tuple[str, str]]) -> HttpReply:
+    if not any(name.lower() == "content-type" for name, _ in headers):
+        headers.append(("Content-Type", JSON_TYPE))
+    headers += cookies
     return HttpReply(status=_status(value["statusCode"]), headers=tuple(headers), body=_reply_body(value))
 
 

@@ -15,7 +15,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import unquote
 
 import orjson
@@ -35,30 +35,23 @@ from lambent_platform.contracts.invocation import Reply
 from lambent_platform.contracts.limits import DEFAULT_ACCOUNT, DEFAULT_REGION, SYNC_PAYLOAD_BYTES
 from lambent_platform.contracts.names import LATEST, FunctionRef
 from lambent_platform.core.cors import is_preflight, preflight_headers, with_cors
-from lambent_platform.core.http_event import HttpReply, HttpRequest, InvalidReply, make_event, read_reply
+from lambent_platform.core.http_event import HttpReply, InvalidReply, Place, make_event, read_reply
 from lambent_platform.dispatch.dispatcher import CallOptions
 from lambent_platform.gateway.app import Route, below, split_path
 from lambent_platform.gateway.aws.body import read_body
+from lambent_platform.gateway.http_functions import RETRY_AFTER_S, Calls, described, to_response, trace_id_of
 from lambent_platform.store.functions import URL_ID, FunctionStore
 
 PATH: Final = "/fn"
 CACHED_URLS_MAX: Final = 10_000
 CACHED_S: Final = 1.0
 """How long a changed or deleted configuration may go on being used."""
-RETRY_AFTER_S: Final = 1
 _HOST: Final = re.compile(r"^(?P<id>[a-z0-9]{1,64})\.lambda-url\.[a-z0-9-]{1,32}(?:\.|:|$)", re.IGNORECASE)
 _BELOW: Final = re.compile(
     r"^/fn/(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<alias>\$LATEST|[A-Za-z0-9_-]{1,128}))?(?P<rest>/.*)?$"
 )
 
 log = structlog.get_logger("gateway")
-
-
-class Calls(Protocol):
-    """Who runs functions."""
-
-    async def invoke(self, ref: FunctionRef, payload: bytes, options: CallOptions | None = None) -> Reply:
-        """Run one; see `Dispatcher.invoke`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +136,12 @@ class FunctionUrls:
     async def _serve(self, request: web.Request, path: str, url: _Url, request_id: str) -> web.Response:
         cors, origin = url.config.get("Cors") or {}, request.headers.get("Origin", "")
         if cors and is_preflight(request.method, request.headers):
-            return _response(HttpReply(status=200, headers=preflight_headers(cors, request.headers), body=b""))
+            return to_response(HttpReply(status=200, headers=preflight_headers(cors, request.headers), body=b""))
         body = await read_body(request, SYNC_PAYLOAD_BYTES, RequestTooLarge("Request Entity Too Large"))
-        trace_id = request.headers.get("X-Amzn-Trace-Id") or f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]}"
+        trace_id = trace_id_of(request)
         event = make_event(
-            _described(request, path, body),
-            url_id=str(url.config[URL_ID]),
+            described(request, path, body),
+            Place(api_id=str(url.config[URL_ID])),
             request_id=request_id,
             trace_id=trace_id,
             now_ms=self._clock.now_ms(),
@@ -161,7 +154,7 @@ class FunctionUrls:
         headers = [*answer.headers, ("X-Amzn-Trace-Id", trace_id)]
         if cors and origin:
             headers = with_cors(cors, origin, headers)
-        return _response(HttpReply(status=answer.status, headers=headers, body=answer.body))
+        return to_response(HttpReply(status=answer.status, headers=headers, body=answer.body))
 
     async def _cached(self, key: str, find: Callable[[], Awaitable[_Url | None]]) -> _Url | None:
         """Find a URL, at most once within `CACHED_S`; one that is not there is looked for each time."""
@@ -192,23 +185,6 @@ class FunctionUrls:
         return _Url(ref, config) if config is not None else None
 
 
-def _described(request: web.Request, path: str, body: bytes) -> HttpRequest:
-    host = request.headers.get("Host", "")
-    domain, _, port = host.rpartition(":") if re.search(r":\d+$", host) else (host, "", "")
-    return HttpRequest(
-        method=request.method,
-        path=path,
-        query=split_path(request)[1],
-        headers=[(name, value) for name, value in request.headers.items()],
-        body=body,
-        protocol=f"HTTP/{request.version.major}.{request.version.minor}",
-        scheme=request.scheme,
-        domain=domain,
-        port=port or ("443" if request.scheme == "https" else "80"),
-        source_ip=request.remote or "",
-    )
-
-
 def _read(reply: Reply, request_id: str) -> HttpReply:
     """What the function's reply is to the client; its errors are its own business, and in its log."""
     if not reply.function_error:
@@ -218,14 +194,6 @@ def _read(reply: Reply, request_id: str) -> HttpReply:
             log.info("invalid reply", request_id=request_id, reason=str(error))
     body = orjson.dumps({"Message": "Internal Server Error"})
     return HttpReply(status=502, headers=(("Content-Type", "application/json"),), body=body)
-
-
-def _response(reply: HttpReply) -> web.Response:
-    response = web.Response(status=reply.status, body=reply.body)
-    response.headers.popall("Content-Type", None)
-    for name, value in reply.headers:
-        response.headers.add(name, value)
-    return response
 
 
 def _refusal(status: int, message: str, **extra: Any) -> web.Response:

@@ -17,6 +17,11 @@ import structlog
 from lambent_platform.contracts.clock import SystemClock
 from lambent_platform.core.images import ImagePlans
 from lambent_platform.dispatch.dispatcher import Dispatcher
+from lambent_platform.gateway.apis import API_OPERATIONS, serve_apis
+from lambent_platform.gateway.apis.access import ApiServices
+from lambent_platform.gateway.apis.entrance import Entrance
+from lambent_platform.gateway.apis.http_apis import HttpApis
+from lambent_platform.gateway.apis.sites import Sites
 from lambent_platform.gateway.app import Route, exactly, listening, make_app
 from lambent_platform.gateway.aws.catalog import ServiceCatalog
 from lambent_platform.gateway.aws.registry import Registry
@@ -43,6 +48,7 @@ from lambent_platform.main.options import LOGGING, STORES, with_settings
 from lambent_platform.main.role import CannotStart, run_role
 from lambent_platform.main.settings import Settings
 from lambent_platform.main.stores import open_objects, open_store
+from lambent_platform.store.apis import ApiStore
 from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.functions import FunctionStore
 from lambent_platform.store.invocations import InvocationStore
@@ -80,6 +86,7 @@ SERVED: Final[Mapping[str, tuple[type, ...]]] = {
     "lambda": (InvokeOperation, *LAMBDA_OPERATIONS),
     "logs": (LogOperations,),
     "sts": (TokenOperations,),
+    "apigatewayv2": API_OPERATIONS,
 }
 """What serves the operations of each AWS service."""
 
@@ -125,6 +132,10 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         )
         registry.serve("logs", LogOperations(logs, clock))
         registry.serve("sts", TokenOperations())
+        apis = ApiStore(redis)
+        sites = Sites(apis)
+        serve_apis(registry, ApiServices(apis=apis, sites=sites, clock=clock))
+        entrance = Entrance(sites, HttpApis(dispatcher, clock))
         plans = ImagePlans(runtimes_dir(), settings.runtime_images)
         urls = FunctionUrls(functions, dispatcher, clock, account=settings.account, region=settings.region)
         builds = BuildLogs(
@@ -137,8 +148,14 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         app = make_app(
             registry,
             catalog=catalog,
-            hosts=[urls.host_route()],
-            routes=[*_routes(pages), CodeDownload(objects).route(), builds.route(), urls.path_route()],
+            hosts=[urls.host_route(), entrance.host_route()],
+            routes=[
+                *_routes(pages),
+                CodeDownload(objects).route(),
+                builds.route(),
+                urls.path_route(),
+                entrance.path_route(),
+            ],
             account=settings.account,
             region=settings.region,
         )

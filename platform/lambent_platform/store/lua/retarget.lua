@@ -1,9 +1,8 @@
 -- retarget.lua: what waits for a state of a version that is no longer deployed moves to the one that is.
 --
 -- KEYS[1]  prefix of the partition
--- ARGV     old target · new target ('' where the version was deleted) · error code · message
--- Writes   wait, waitmsg and evq of both targets, ev:<id>, replies:<gateway>, running, demand
--- Returns  how many calls and events moved, or were answered with the error; events of a deleted version stay
+-- ARGV     old target · new target ('' where the version was deleted) · error code · message · dead events kept
+-- Returns  how many calls and events moved, or were answered with the error
 
 local old, new = ARGV[1], ARGV[2]
 local moved = 0
@@ -24,13 +23,17 @@ for at = 1, #waiting, 2 do
   moved = moved + 1
 end
 redis.call('DEL', P .. 'wait:' .. old, P .. 'waitmsg:' .. old)
-while new ~= '' do
+while true do
   local id = redis.call('LPOP', P .. 'evq:' .. old)
   if not id then break end
-  redis.call('HSET', P .. 'ev:' .. id, 'target', new)
-  redis.call('RPUSH', P .. 'evq:' .. new, id)
+  if new ~= '' then
+    redis.call('HSET', P .. 'ev:' .. id, 'target', new)
+    redis.call('RPUSH', P .. 'evq:' .. new, id)
+  else
+    settle(id, 'dead', '0', '', tonumber(ARGV[5]))
+  end
   moved = moved + 1
 end
-if redis.call('EXISTS', P .. 'evq:' .. old) == 0 then redis.call('SREM', P .. 'demand', old) end
+redis.call('SREM', P .. 'demand', old)
 if new ~= '' and moved > 0 then demand(new) end
 return moved

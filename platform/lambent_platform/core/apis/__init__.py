@@ -1,0 +1,1 @@
+"""What may become of an API of API Gateway v2, and which of its routes a request takes. Pure."""

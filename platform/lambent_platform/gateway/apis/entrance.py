@@ -1,0 +1,65 @@
+"""Where the requests of APIs come in, and which API they are for.
+
+    http://<api id>.execute-api.<region>.<any host>/<stage>/…    by the Host header
+    /_api/<api id>/<stage>/…                                     for clients without wildcard names
+
+The stage `$default` has no segment of its own. The prefix of the second form is not in the event's path.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from aiohttp import web
+
+from lambent_platform.contracts.apis import HTTP
+from lambent_platform.contracts.errors import StoreUnavailable
+from lambent_platform.core.http_event import HttpReply
+from lambent_platform.gateway.apis.http_apis import NOT_FOUND, UNAVAILABLE, HttpApis, refusal
+from lambent_platform.gateway.apis.sites import Sites
+from lambent_platform.gateway.app import Route, below, split_path
+from lambent_platform.gateway.http_functions import RETRY_AFTER_S, to_response
+
+PATH: Final = "/_api"
+_HOST: Final = re.compile(r"^(?P<id>[a-z0-9]{1,32})\.execute-api\.[a-z0-9-]{1,32}(?:\.|:|$)", re.IGNORECASE)
+
+
+class Entrance:
+    """Finds the API of a request, and hands it to what serves its kind."""
+
+    def __init__(self, sites: Sites, http: HttpApis) -> None:
+        self._sites = sites
+        self._http = http
+
+    def host_route(self) -> Route:
+        """Return the route by Host header; it goes before all others."""
+        return Route(lambda request: _HOST.match(request.headers.get("Host", "")) is not None, self._by_host)
+
+    def path_route(self) -> Route:
+        """Return the route of `/_api/`."""
+        return Route(below(PATH), self._by_path)
+
+    async def _by_host(self, request: web.Request) -> web.StreamResponse:
+        match = _HOST.match(request.headers.get("Host", ""))
+        return await self._serve(request, match["id"].lower() if match else "", split_path(request)[0])
+
+    async def _by_path(self, request: web.Request) -> web.StreamResponse:
+        api_id, slash, rest = split_path(request)[0].removeprefix(f"{PATH}/").partition("/")
+        return await self._serve(request, api_id, f"{slash}{rest}" or "/")
+
+    async def _serve(self, request: web.Request, api_id: str, path: str) -> web.StreamResponse:
+        try:
+            site = await self._sites.find(api_id)
+        except StoreUnavailable:
+            return _closed(request, refusal(503, UNAVAILABLE, ("Retry-After", str(RETRY_AFTER_S))))
+        if site is None or site.protocol != HTTP:
+            return _closed(request, refusal(404, NOT_FOUND))
+        return await self._http.serve(request, site, path)
+
+
+def _closed(request: web.Request, reply: HttpReply) -> web.Response:
+    response = to_response(reply)
+    if not request.content.is_eof():
+        response.force_close()
+    return response
