@@ -11,6 +11,7 @@ from lambent_platform.contracts.environment import EnvironmentRecord, Environmen
 from lambent_platform.contracts.events import EventMeta, Settlement
 from lambent_platform.contracts.invocation import Invocation, Reply
 from lambent_platform.contracts.names import target_id
+from lambent_platform.core.retries import expire
 from lambent_platform.store.demand import DemandStore
 from lambent_platform.store.fleet import FleetStore, StartOrder
 from lambent_platform.store.invocations import (
@@ -195,10 +196,11 @@ async def test_waiting_calls_follow_an_update(bench: Bench) -> None:
     new = target_id(IDENT, "$LATEST", "r2")
     assert await bench.invocations.retarget(TARGET, new, code="", message="") == 2
     assert [w.target for w in await bench.demand.waiting()] == [new]
-    assert await bench.invocations.retarget(new, "", code="ResourceNotFoundException", message="gone") == 2
+    assert await bench.invocations.retarget(new, "", code="ResourceNotFoundException", message="gone") == 1
     [reply] = await bench.invocations.replies("g", wait_s=0.05, prefix=bench.prefix)
     assert (reply.id, reply.failure, reply.payload) == (call.id, "ResourceNotFoundException", b"gone")
-    assert await bench.client.lrange(f"{bench.prefix}dead:{IDENT}", 0, -1) == [event.id.encode()]
+    assert [one.id for one in await bench.demand.queued_events(new)] == [event.id]
+    assert [w.target for w in await bench.demand.waiting()] == [new]
     assert await bench.running() == {}
 
 
@@ -251,9 +253,8 @@ async def test_retry_promotes_and_counts_attempts(bench: Bench) -> None:
     assert (await bench.demand.waiting())[0].events == 0
     await bench.client.hset(bench.redis.keys.function(IDENT), "live:$LATEST", "r2")
     assert await bench.demand.promote(5_000) is None
-    work = await bench.demand.oldest_event(target_id(IDENT, "$LATEST", "r2"))
-    assert work is not None
-    assert (work.invocation.id, work.invocation.attempt, work.event) == (event.id, 2, META)
+    [waiting] = await bench.demand.queued_events(target_id(IDENT, "$LATEST", "r2"))
+    assert (waiting.id, waiting.attempts, waiting.meta) == (event.id, 1, META)
 
 
 async def test_a_retry_goes_to_an_idle_environment(bench: Bench) -> None:
@@ -274,19 +275,6 @@ async def test_a_retry_goes_to_an_idle_environment(bench: Bench) -> None:
     assert await bench.demand.dispatch(TARGET) == 0
 
 
-async def test_destinations_leave_through_the_outbox(bench: Bench) -> None:
-    """A delivery is written with the settlement and stays until it was made."""
-    event = bench.call("event")
-    await bench.invocations.accept([(event, 1, META)])
-    await bench.ready()
-    delivery = {"destination": "arn:d", "envelope": {"version": "1.0"}}
-    await bench.finish(event, settlement=Settlement(action="dead", delivery=delivery))
-    [entry] = await bench.demand.outbox()
-    assert (entry.destination, entry.envelope) == ("arn:d", {"version": "1.0"})
-    await bench.demand.delivered(entry)
-    assert await bench.demand.outbox() == []
-
-
 async def test_accepting_twice_is_once(bench: Bench) -> None:
     """A repeated id is accepted without a second event."""
     event = bench.call("event")
@@ -301,8 +289,9 @@ async def test_reserved_zero_keeps_events_queued(bench: Bench) -> None:
     assert await bench.invocations.accept([(event, 1, META)]) == [Placement.PLACED]
     assert await bench.ready() is SlotAnswer.IDLE
     assert (await bench.demand.waiting())[0].events == 1
-    assert await bench.demand.drop(TARGET, event.id, Settlement(action="dead"))
-    assert not await bench.demand.drop(TARGET, event.id, Settlement(action="dead"))
+    [waiting] = await bench.demand.queued_events(TARGET)
+    assert await bench.demand.drop(waiting, expire(0, META, now_ms=1), look_again_ms=0)
+    assert not await bench.demand.drop(waiting, expire(0, META, now_ms=1), look_again_ms=0)
 
 
 async def test_a_lost_worker_loses_nothing(bench: Bench) -> None:

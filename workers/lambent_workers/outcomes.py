@@ -27,11 +27,9 @@ def outcome_of(environment: Environment, ended: Ended, *, now_ms: int, delays_s:
     else:
         attempt = retries.Attempt(
             number=invocation.attempt,
-            payload=invocation.payload,
             response=ended.payload,
             function_error=ended.function_error,
             executed_version=version.version,
-            request_id=invocation.id,
         )
         settlement = retries.settle(attempt, event, now_ms=now_ms, delays_s=delays_s)
     return Outcome(
@@ -47,14 +45,7 @@ def outcome_of(environment: Environment, ended: Ended, *, now_ms: int, delays_s:
 def outcome_of_expired(environment: Environment, work: Work, *, now_ms: int) -> Outcome:
     """Describe the end of an event that was over its maximum age before this attempt, which was not made."""
     assert work.event is not None
-    attempt = retries.Attempt(
-        number=work.invocation.attempt - 1,
-        payload=work.invocation.payload,
-        response=b"",
-        executed_version=environment.version.version,
-        request_id=work.invocation.id,
-    )
-    settlement = retries.expire(attempt, work.event, now_ms=now_ms)
+    settlement = retries.expire(work.invocation.attempt - 1, work.event, now_ms=now_ms)
     return Outcome(environment_id=environment.id, invocation=work.invocation, settlement=settlement, keep=True)
 
 

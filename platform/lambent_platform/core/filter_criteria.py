@@ -14,7 +14,7 @@ an Amazon SQS event source".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,8 +44,17 @@ class FilterCriteria:
             raise InvalidParameterValue(
                 f"Filter criteria have {len(filters)} filters, and at most {filters_max} are allowed.", Type="User"
             )
+        return cls.of([str(each.get("Pattern", "")) for each in filters])
+
+    @classmethod
+    def of(cls, patterns: Sequence[str]) -> FilterCriteria:
+        """Read patterns, as JSON.
+
+        Raises:
+            InvalidParameterValue: one of them is malformed.
+        """
         try:
-            return cls(tuple(compile_pattern(str(each.get("Pattern", ""))) for each in filters))
+            return cls(tuple(compile_pattern(each) for each in patterns))
         except InvalidPattern as error:
             raise InvalidParameterValue(
                 f"Invalid filter pattern definition. {error.message}".strip(), Type="User"

@@ -4,8 +4,8 @@ A new kind of source is one `SourceRules` in `SOURCES`; its poller is named afte
 (`scheduler/pollers`), and what must be looked up before a mapping is made after the same `kind` in the gateway
 (`gateway/lambda_api/mapping_sources.py`).
 
-Sources: Lambda API reference, `CreateEventSourceMapping`; Lambda Developer Guide, "Using Lambda with Amazon SQS";
-texts as Lambda replies.
+Sources: Lambda API reference, `CreateEventSourceMapping`; Lambda Developer Guide, "Using Lambda with Amazon SQS" and,
+for streams, "Using Lambda to process records from Amazon Kinesis Data Streams"; texts as Lambda replies.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lambent_platform.contracts.mappings import MappingRecord
+from lambent_platform.contracts.names import FunctionRef
+from lambent_platform.contracts.streams import StreamRef
 from lambent_platform.core.configuration import invalid
 
 COMMON_MEMBERS: Final = frozenset(
@@ -24,6 +26,7 @@ COMMON_MEMBERS: Final = frozenset(
 """Members of the requests that every kind of source takes."""
 UNWINDOWED_BATCH_MAX: Final = 10
 FIFO_BATCH_MAX: Final = 10
+RECORD_AGE_S_MIN: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,66 @@ QUEUE: Final = SourceRules(
     check=_check_queue,
     shown=_shown_queue,
 )
-SOURCES: Final = (QUEUE,)
+
+
+def _check_stream(record: MappingRecord) -> None:
+    if StreamRef.parse(record.source_arn) is None:
+        raise invalid(
+            f"Unrecognized event source: {record.source_arn}. A Redis stream is named "
+            "arn:aws:redis-streams:<region>:<account>:stream/<key>, and no key of the platform's own can be one."
+        )
+    if not record.starting_position:
+        raise invalid(
+            "1 validation error detected: Value null at 'startingPosition' failed to satisfy constraint: "
+            "Member must not be null."
+        )
+    if (record.starting_position == "AT_TIMESTAMP") != (record.starting_position_ms is not None):
+        raise invalid("StartingPositionTimestamp goes with the starting position AT_TIMESTAMP, and with no other.")
+    if record.starting_position_ms is not None and record.starting_position_ms < 0:
+        raise invalid("StartingPositionTimestamp must not be before 1970.")
+    if -1 < record.record_age_max_s < RECORD_AGE_S_MIN:
+        raise invalid(f"MaximumRecordAgeInSeconds must be -1 or at least {RECORD_AGE_S_MIN}.")
+    if record.tumbling_window_s:
+        raise invalid("TumblingWindowInSeconds is not supported for redis-streams event sources.")
+    destination = record.on_failure_arn
+    if not destination:
+        return
+    dead_letters = StreamRef.parse(destination)
+    if dead_letters is not None and dead_letters.key == (StreamRef.parse(record.source_arn) or dead_letters).key:
+        raise invalid("A stream cannot be the on-failure destination of its own records.")
+    queue = ":sqs:" in destination and not is_fifo(destination)
+    if dead_letters is None and not queue and FunctionRef.parse(destination) is None:
+        raise invalid(
+            f"The on-failure destination {destination} is none of a standard queue, a function and a Redis stream."
+        )
+
+
+def _shown_stream(record: MappingRecord) -> dict[str, Any]:
+    at_ms = record.starting_position_ms
+    return {
+        "StartingPosition": record.starting_position,
+        "StartingPositionTimestamp": at_ms / 1000 if at_ms is not None else None,
+        "ParallelizationFactor": record.parallelization,
+        "BisectBatchOnFunctionError": record.bisect,
+        "MaximumRetryAttempts": record.retries_max,
+        "MaximumRecordAgeInSeconds": record.record_age_max_s,
+        "TumblingWindowInSeconds": 0,
+        "DestinationConfig": {"OnFailure": {"Destination": record.on_failure_arn} if record.on_failure_arn else {}},
+    }
+
+
+STREAM: Final = SourceRules(
+    kind="redis-streams",
+    service="redis-streams",
+    batch_size_default=100,
+    members=frozenset(
+        {"StartingPosition", "StartingPositionTimestamp", "ParallelizationFactor", "BisectBatchOnFunctionError",
+         "MaximumRetryAttempts", "MaximumRecordAgeInSeconds", "TumblingWindowInSeconds", "DestinationConfig"}
+    ),
+    check=_check_stream,
+    shown=_shown_stream,
+)  # fmt: skip
+SOURCES: Final = (QUEUE, STREAM)
 _OTHERS: Final = {
     "kinesis": "Kinesis streams",
     "dynamodb": "DynamoDB streams",

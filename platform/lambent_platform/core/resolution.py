@@ -60,5 +60,6 @@ def event_meta(record: FunctionRecord, version: FunctionVersion, ref: FunctionRe
         retries_max=ASYNC_RETRIES_DEFAULT if retries is None else int(retries),
         age_max_s=ASYNC_MAX_AGE_S_DEFAULT if age_s is None else int(age_s),
         on_success=(destinations.get("OnSuccess") or {}).get("Destination", ""),
-        on_failure=(destinations.get("OnFailure") or {}).get("Destination", "") or version.dead_letter_arn,
+        on_failure=(destinations.get("OnFailure") or {}).get("Destination", ""),
+        dead_letter=version.dead_letter_arn,
     )

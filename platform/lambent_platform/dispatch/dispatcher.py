@@ -26,8 +26,8 @@ from lambent_platform.contracts.invocation import Invocation, Reply
 from lambent_platform.contracts.limits import INIT_TIMEOUT_S
 from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.core.resolution import event_meta, not_found, resolve
-from lambent_platform.dispatch.batches import Batcher
 from lambent_platform.dispatch.metrics import CallMetrics
+from lambent_platform.store.batches import Batcher
 from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.invocations import InvocationStore, Placement
 from lambent_platform.store.redis import RedisStore

@@ -27,6 +27,7 @@ from lambent_platform.scheduler.fleet import FleetLoop
 from lambent_platform.scheduler.janitor import Janitor
 from lambent_platform.scheduler.metrics import PAUSE_S as METRICS_PAUSE_S
 from lambent_platform.scheduler.metrics import MetricsLoop
+from lambent_platform.scheduler.outbox import OutboxLoop
 from lambent_platform.scheduler.preparation import PreparationLoop
 from lambent_platform.scheduler.scheduler import Loop, run_scheduler
 from lambent_platform.store.demand import DemandStore
@@ -36,6 +37,7 @@ from lambent_platform.store.invocations import InvocationStore
 from lambent_platform.store.jobs import JobQueue, JobStore, open_queue
 from lambent_platform.store.logs import LogStore
 from lambent_platform.store.metrics import MetricsStore
+from lambent_platform.store.outbox import OutboxStore
 from lambent_workers.images import runtimes_dir
 
 
@@ -83,9 +85,10 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
             clock,
             image_tag=lambda runtime: plans.plan(runtime).tag,
         )
+        deliverer = Deliverer(invocations, functions, clock)
         holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         capacity = CapacityLoop(
-            redis, demand, fleet, invocations, functions, account_concurrency=limits.ACCOUNT_CONCURRENCY
+            redis, demand, fleet, invocations, functions, clock, account_concurrency=limits.ACCOUNT_CONCURRENCY
         )
         metrics = MetricsLoop(holder, MetricsStore(redis), demand, fleet, capacity)
         work = asyncio.ensure_future(
@@ -93,7 +96,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
                 fleet,
                 holder,
                 capacity=capacity,
-                events=EventLoop(demand, Deliverer(invocations, functions, clock), clock),
+                events=EventLoop(demand, clock),
                 fleet=FleetLoop(
                     redis,
                     fleet,
@@ -102,6 +105,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
                     retry_delays_s=settings.async_retry_delays_s,
                 ),
                 others=[
+                    Loop("outbox", OutboxLoop(OutboxStore(redis), deliverer, clock).step, 0.0),
                     Loop("preparation", preparation.step, 0.0),
                     Loop("janitor", janitor.step, settings.janitor_pause_s),
                     Loop("metrics", metrics.step, METRICS_PAUSE_S),

@@ -11,9 +11,11 @@ from typing import Final, Protocol
 
 import structlog
 
+from lambent_platform.contracts.clock import EventClock
 from lambent_platform.contracts.environment import EnvironmentRecord, EnvironmentState, WorkerRecord
 from lambent_platform.contracts.function import FunctionRecord, FunctionVersion
 from lambent_platform.contracts.names import split_target
+from lambent_platform.core import retries
 from lambent_platform.core.capacity import (
     Demand,
     Idle,
@@ -113,6 +115,7 @@ class CapacityLoop:
         fleet: FleetStore,
         invocations: InvocationStore,
         functions: Functions,
+        clock: EventClock,
         *,
         account_concurrency: int,
     ) -> None:
@@ -121,6 +124,7 @@ class CapacityLoop:
         self._fleet = fleet
         self._invocations = invocations
         self._functions = functions
+        self._clock = clock
         self._account_concurrency = account_concurrency
         self._idle_looks: int | None = None
         """Looks in a row that found something waiting and ordered nothing; None while nothing waits."""
@@ -188,10 +192,19 @@ class CapacityLoop:
         if deployed is not None:
             await self._invocations.retarget(one.target, deployed.serving.target, code="", message="")
         else:
+            await self._end_orphans(one.target)
             await self._invocations.retarget(
                 one.target, "", code="ResourceNotFoundException", message="The function was deleted."
             )
         return None
+
+    async def _end_orphans(self, target: str) -> None:
+        """End the events of a version that was deleted, a batch at a look; whoever they name is told."""
+        now_ms = self._clock.now_ms()
+        for event in await self._demand.queued_events(target):
+            settlement = retries.orphan(event.attempts, event.meta, now_ms=now_ms)
+            if await self._demand.drop(event, settlement, look_again_ms=now_ms):
+                log.warning("event without a function", function=event.meta.function_arn, request_id=event.id)
 
     async def _wanted(
         self, one: Waiting, record: FunctionRecord, version: FunctionVersion, fleet: _Fleet, now_ms: int

@@ -19,8 +19,8 @@ from lambent_platform.contracts.invocation import Invocation
 from lambent_platform.contracts.limits import ASYNC_PAYLOAD_BYTES
 from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.core.resolution import event_meta, not_found, resolve
-from lambent_platform.dispatch.batches import Batcher
 from lambent_platform.scheduler.capacity import Functions
+from lambent_platform.store.batches import Batcher
 from lambent_platform.store.invocations import InvocationStore, Placement
 
 NAMESPACE: Final = uuid.UUID("6f2d1a52-5b1f-4f0e-9d2e-0c4f6f3f7a11")

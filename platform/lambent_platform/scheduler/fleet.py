@@ -61,12 +61,6 @@ class FleetLoop:
             return
         invocation = work.invocation
         error = {"errorMessage": LOST_MESSAGE, "errorType": "Runtime.WorkerLost", "requestId": invocation.id}
-        attempt = retries.Attempt(
-            number=invocation.attempt,
-            payload=invocation.payload,
-            response=orjson.dumps(error),
-            function_error="Unhandled",
-            request_id=invocation.id,
-        )
+        attempt = retries.Attempt(number=invocation.attempt, response=orjson.dumps(error), function_error="Unhandled")
         settlement = retries.settle(attempt, work.event, now_ms=self._clock.now_ms(), delays_s=self._retry_delays_s)
         await self._fleet.settle(worker, event_id, split_target(invocation.target)[0], settlement)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from lambent_platform.scheduler.capacity import CapacityLoop
 from lambent_platform.store.demand import DemandStore
@@ -34,8 +37,12 @@ class MetricsLoop:
         )
         self._delayed = Gauge("lambent_scheduler_events_delayed", "Events that wait for a retry.", registry=registry)
         self._outbox = Gauge(
-            "lambent_scheduler_outbox", "Results that wait to be sent to a destination.", registry=registry
+            "lambent_scheduler_outbox_destinations",
+            "Destinations and dead-letter queues that are still to be told something.",
+            registry=registry,
         )
+        self._ended = _EventCounts()
+        registry.register(self._ended)
         self._workers = Gauge(
             "lambent_scheduler_workers", "Registered workers, by whether they drain.", ["draining"], registry=registry
         )
@@ -61,6 +68,7 @@ class MetricsLoop:
         delayed, outbox = await self._demand.backlog()
         self._delayed.set(delayed)
         self._outbox.set(outbox)
+        self._ended.counts = await self._demand.event_counts()
         workers = await self._fleet.workers()
         draining = sum(worker.draining for worker in workers)
         self._workers.labels("false").set(len(workers) - draining)
@@ -77,3 +85,32 @@ class MetricsLoop:
             StoreUnavailable: Redis is away; what was published is dropped when it is 30 s old.
         """
         await self._store.withdraw(self._instance)
+
+
+class _EventCounts(Collector):
+    """What was counted on Redis, by whichever process, since the data set began."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    def collect(self) -> Iterable[Metric]:
+        """Show them as counters."""
+        ended = CounterMetricFamily(
+            "lambent_events_ended",
+            "Events that ended other than by a success, or were dealt with after that: dead (kept), dead_dropped (gone "
+            "for want of room), purged, redriven, recursive (stopped in a loop).",
+            labels=["what"],
+        )
+        deliveries = CounterMetricFamily(
+            "lambent_events_deliveries",
+            "Deliveries to destinations and dead-letter queues, by kind and whether the target took them.",
+            labels=["kind", "outcome"],
+        )
+        for name, count in sorted(self.counts.items()):
+            outcome, _, kind = name.partition("_")
+            if outcome in ("delivered", "refused"):
+                deliveries.add_metric([kind, outcome], count)
+            else:
+                ended.add_metric([name], count)
+        yield ended
+        yield deliveries

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
-from lambent_platform.contracts.events import Settlement
+from lambent_platform.contracts.events import EventMeta, Settlement
 from lambent_platform.contracts.limits import ACCOUNT_CONCURRENCY
 from lambent_platform.contracts.names import split_target
-from lambent_platform.store.invocations import DEAD_EVENTS_KEPT, Work, decode_work
+from lambent_platform.store.invocations import DEAD_LIMITS, encode_ending
 from lambent_platform.store.redis import RedisStore, translated
 
 PROMOTE_COUNT: Final = 500
-OUTBOX_COUNT: Final = 100
+EXPIRE_COUNT: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +29,22 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """One entry of the outbox: what a destination is to be sent."""
+class WaitingEvent:
+    """One event that waits for its (next) attempt, without its payload."""
 
     prefix: str
-    key: str
-    destination: str
-    envelope: dict[str, Any]
+    id: str
+    attempts: int
+    """How many were made."""
+    meta: EventMeta
+
+
+def _meta(data: bytes | None) -> EventMeta:
+    return EventMeta.from_dict(orjson.loads(data)) if data else EventMeta(accepted_at_ms=0, function_arn="")
 
 
 class DemandStore:
-    """Queues, delays and the outbox, as the scheduler works them off."""
+    """Queues and delays, as the scheduler works them off."""
 
     def __init__(self, redis: RedisStore, *, account_concurrency: int = ACCOUNT_CONCURRENCY) -> None:
         self._redis = redis
@@ -95,49 +102,66 @@ class DemandStore:
         args = [target, split_target(target)[0], self._limit]
         return int(await self._redis.run("dispatch", self._prefix(target), args))
 
-    async def oldest_event(self, target: str) -> Work | None:
-        """The event at the front of a target's queue."""
-        prefix = self._prefix(target)
-        with translated():
-            ident = await self._redis.client.lindex(f"{prefix}evq:{target}", 0)
-            if ident is None:
-                return None
-            fields = await self._redis.client.hmget(f"{prefix}ev:{ident.decode()}", "attempts", "meta", "message")
-        if fields[0] is None:
-            return None
-        return decode_work(fields[0] + b" " + fields[1] + b"\n" + fields[2])
-
-    async def drop(self, target: str, event_id: str, settlement: Settlement) -> bool:
-        """End a queued event without another attempt."""
-        delivery = orjson.dumps(settlement.delivery) if settlement.delivery else b""
-        args = [target, event_id, delivery, DEAD_EVENTS_KEPT]
-        return bool(await self._redis.run("drop_event", self._prefix(target), args))
-
-    async def outbox(self) -> list[Delivery]:
-        """The oldest deliveries that were not made yet, bounded."""
-        found: list[Delivery] = []
+    async def expired(self, now_ms: int) -> list[WaitingEvent]:
+        """The events that have passed their maximum age (event time), bounded; also of those that run just now."""
+        found: list[WaitingEvent] = []
         for prefix in self._prefixes:
             with translated():
-                _, rows = await self._redis.client.hscan(f"{prefix}outbox", 0, count=OUTBOX_COUNT)
-            for key, json in rows.items():
-                entry = orjson.loads(json)
-                found.append(Delivery(prefix, key.decode(), entry["destination"], entry["envelope"]))
+                ids = await self._redis.client.zrangebyscore(
+                    f"{prefix}expiries", "-inf", f"({now_ms}", start=0, num=EXPIRE_COUNT
+                )
+            found += await self._events(prefix, ids)
         return found
 
+    async def queued_events(self, target: str) -> list[WaitingEvent]:
+        """The events at the front of a target's queue, bounded."""
+        prefix = self._prefix(target)
+        with translated():
+            ids = await self._redis.client.lrange(f"{prefix}evq:{target}", 0, EXPIRE_COUNT - 1)
+        return await self._events(prefix, ids)
+
+    async def _events(self, prefix: str, ids: Sequence[bytes]) -> list[WaitingEvent]:
+        if not ids:
+            return []
+        with translated():
+            pipe = self._redis.client.pipeline(transaction=False)
+            for event_id in ids:
+                pipe.hmget(f"{prefix}ev:{event_id.decode()}", "attempts", "meta")
+            rows = await pipe.execute()
+        return [
+            WaitingEvent(prefix, event_id.decode(), int(attempts or 1) - 1, _meta(meta))
+            for event_id, (attempts, meta) in zip(ids, rows, strict=True)
+        ]
+
+    async def drop(self, event: WaitingEvent, settlement: Settlement, *, look_again_ms: int) -> bool:
+        """End an event that waits, without another attempt; False where it does not wait (any more).
+
+        One that runs is among the expired again at `look_again_ms` (event time), should its attempt be given back.
+        """
+        args = [event.id, *encode_ending(settlement), *DEAD_LIMITS, look_again_ms]
+        return bool(await self._redis.run("drop_event", event.prefix, args))
+
     async def backlog(self) -> tuple[int, int]:
-        """How many events are delayed, and how many deliveries wait in the outbox."""
+        """How many events are delayed, and how many destinations have deliveries waiting."""
         with translated():
             pipe = self._redis.client.pipeline(transaction=False)
             for prefix in self._prefixes:
                 pipe.zcard(f"{prefix}delayed")
-                pipe.hlen(f"{prefix}outbox")
+                pipe.scard(f"{prefix}outboxes")
             counts = await pipe.execute()
         return sum(counts[::2]), sum(counts[1::2])
 
-    async def delivered(self, delivery: Delivery) -> None:
-        """Take a delivery off the outbox."""
-        with translated():
-            await self._redis.client.hdel(f"{delivery.prefix}outbox", delivery.key)
+    async def event_counts(self) -> dict[str, int]:
+        """How often what has happened to events since this data set began.
+
+        `dead`, `dead_dropped`, `purged`, `redriven`, `recursive`; `delivered_` and `refused_` with a kind of delivery.
+        """
+        total: Counter[str] = Counter()
+        for prefix in self._prefixes:
+            with translated():
+                counts = await self._redis.client.hgetall(f"{prefix}eventcounts")
+            total.update({name.decode(): int(count) for name, count in counts.items()})
+        return dict(total)
 
     def _prefix(self, target: str) -> str:
         return self._redis.keys.prefix(split_target(target)[0])

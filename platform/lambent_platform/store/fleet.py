@@ -10,7 +10,7 @@ import orjson
 
 from lambent_platform.contracts.environment import EnvironmentRecord, WorkerRecord
 from lambent_platform.contracts.events import Settlement
-from lambent_platform.store.invocations import DEAD_EVENTS_KEPT, Work, decode_work, retire_order
+from lambent_platform.store.invocations import DEAD_LIMITS, Work, decode_work, encode_ending, retire_order
 from lambent_platform.store.redis import RedisStore, translated
 
 ORDER_GRACE_MS: Final = 30_000
@@ -120,8 +120,8 @@ class FleetStore:
 
     async def settle(self, worker: str, event_id: str, ident: str, settlement: Settlement) -> bool:
         """End the lease of one event of a dead worker."""
-        delivery = orjson.dumps(settlement.delivery) if settlement.delivery else b""
-        args = [worker, DEAD_EVENTS_KEPT, event_id, settlement.action, settlement.due_ms, delivery]
+        ending = encode_ending(settlement)
+        args = [worker, event_id, settlement.action, settlement.due_ms, *ending, *DEAD_LIMITS]
         return bool(await self._redis.run("settle", self._redis.keys.prefix(ident), args))
 
     async def beat_gateway(self, gateway: str, *, now_ms: int) -> None:

@@ -22,6 +22,9 @@ DRAIN_COUNT: Final = 128
 WAITING_CALLS_MAX: Final = 10_000
 QUEUED_EVENTS_MAX: Final = 1_000_000
 DEAD_EVENTS_KEPT: Final = 1_000
+DEAD_BYTES_KEPT: Final = 268_435_456
+"""Both of one function: of more the oldest go, and are counted."""
+DEAD_LIMITS: Final = (DEAD_EVENTS_KEPT, DEAD_BYTES_KEPT)
 SCAN_COUNT: Final = 512
 
 
@@ -122,6 +125,11 @@ def decode_work(data: bytes) -> Work:
     return Work(Invocation.decode(message, attempt=int(attempt)), EventMeta.from_dict(orjson.loads(json)))
 
 
+def encode_ending(settlement: Settlement) -> tuple[bytes, bytes]:
+    """What the scripts take of an event's end: `ending` as JSON (empty where nobody is told), and the response."""
+    return orjson.dumps(settlement.ending.to_dict()) if settlement.ending else b"", settlement.response
+
+
 def _answer(data: bytes) -> Next:
     return decode_work(data[1:]) if data[:1] == b">" else SlotAnswer(data.decode())
 
@@ -171,7 +179,8 @@ class InvocationStore:
         Raises:
             StoreUnavailable: it is not known whether any was placed.
         """
-        return await self._submit("place", [(i, generation, i.gateway) for i, generation in calls], [WAITING_CALLS_MAX])
+        rows = [(i, generation, (i.gateway, i.encode())) for i, generation in calls]
+        return await self._submit("place", rows, [WAITING_CALLS_MAX])
 
     async def accept(self, events: Sequence[tuple[Invocation, int, EventMeta]], *, once_s: int = 0) -> list[Placement]:
         """Accept asynchronous events: `PLACED` where it is now on Redis, queued or leased; else `STALE` or `FULL`.
@@ -179,20 +188,32 @@ class InvocationStore:
         Accepting the same id twice is accepting it once, as long as the event is there; and for `once_s` more, though
         it ended long ago.
         """
-        rows = [(i, generation, orjson.dumps(meta.to_dict())) for i, generation, meta in events]
+        rows = [
+            (i, generation, (i.encode(), orjson.dumps(meta.to_dict()), meta.expires_at_ms))
+            for i, generation, meta in events
+        ]
         return await self._submit("accept", rows, [QUEUED_EVENTS_MAX, once_s])
 
+    async def accept_ended(
+        self, invocation: Invocation, meta: EventMeta, settlement: Settlement, *, once_s: int = 0
+    ) -> bool:
+        """Accept an event that is not run, with what becomes of it; False where it was accepted before."""
+        ident = split_target(invocation.target)[0]
+        prefix = self._redis.keys.prefix(ident)
+        args: list[Any] = [invocation.id, ident, invocation.target, invocation.encode(), orjson.dumps(meta.to_dict())]
+        args += [*encode_ending(settlement), *DEAD_LIMITS, once_s]
+        run = self._redis.run_durably if self._wait_for_disk else self._redis.run
+        return bool(await run("accept_ended", prefix, args))
+
     async def _submit(
-        self, script: str, rows: Sequence[tuple[Invocation, int, str | bytes]], limits: Sequence[int]
+        self, script: str, rows: Sequence[tuple[Invocation, int, Sequence[Any]]], limits: Sequence[int]
     ) -> list[Placement]:
         results = [Placement.STALE] * len(rows)
         for prefix, indices in self._by_partition(row[0].target for row in rows).items():
             args: list[Any] = [self._limit, *limits]
             for index in indices:
-                invocation, generation, last = rows[index]
+                invocation, generation, tail = rows[index]
                 ident = split_target(invocation.target)[0]
-                message = invocation.encode()
-                tail = (last, message) if script == "place" else (message, last)
                 args += (invocation.id, ident, invocation.target, generation, *tail)
             durably = script == "accept" and self._wait_for_disk
             run = self._redis.run_durably if durably else self._redis.run
@@ -230,7 +251,7 @@ class InvocationStore:
         """
         results: list[Next] = [SlotAnswer.LOST] * len(outcomes)
         for prefix, indices in self._by_partition(o.invocation.target for o in outcomes).items():
-            args: list[Any] = [worker, now_ms, self._limit, DEAD_EVENTS_KEPT, hour]
+            args: list[Any] = [worker, now_ms, self._limit, *DEAD_LIMITS, hour]
             for index in indices:
                 one = outcomes[index]
                 settled = one.settlement
@@ -241,7 +262,7 @@ class InvocationStore:
                     one.reply.encode() if one.reply else b"",
                     settled.action if settled else "",
                     settled.due_ms if settled else 0,
-                    orjson.dumps(settled.delivery) if settled and settled.delivery else b"",
+                    *(encode_ending(settled) if settled else (b"", b"")),
                     one.billed_ms_mb,
                 )
             for index, said in zip(indices, await self._redis.run("finish", prefix, args), strict=True):
@@ -311,6 +332,6 @@ class InvocationStore:
         return [found == revision.encode() for found, (_, _, revision) in zip(revisions, parts, strict=True)]
 
     async def retarget(self, old: str, new: str, *, code: str, message: str) -> int:
-        """Move what waits for `old` to `new`; with an empty `new`, answer calls with the error and bury events."""
+        """Move what waits for `old` to `new`; with an empty `new`, answer calls with the error, and leave events."""
         prefix = self._redis.keys.prefix(split_target(old)[0])
-        return int(await self._redis.run("retarget", prefix, [old, new, code, message, DEAD_EVENTS_KEPT]))
+        return int(await self._redis.run("retarget", prefix, [old, new, code, message]))

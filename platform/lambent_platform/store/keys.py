@@ -11,18 +11,27 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
     apis        api:<api id> HASH · apis ZSET of account:region:api id
     slots       idle:<target> ZSET worker/environment → when it was last used
     waiting     wait:<target> ZSET call id → order · waitmsg:<target> HASH call id → call · order STRING, a counter
-    events      ev:<id> HASH · evq:<target> LIST of ids · delayed ZSET id → due · outbox HASH · dead:<ident> LIST
+    events      ev:<id> HASH · evq:<target> LIST of ids · delayed ZSET id → due · expiries ZSET id → when
+                outbox:<arn> LIST of `id kind` · outboxes SET of ARNs · wake-outbox LIST the outbox loop sleeps on
+                dead:<ident> LIST of ids · deadbytes HASH ident → bytes · eventcounts HASH, see demand.py
                 taken:<id> STRING, for a while: an event that must not be accepted again was
     counts      running HASH ident → calls now, `*` → those without reserved concurrency · meter:<ident> HASH
     demand      demand SET of targets that wait · wake LIST the scheduler sleeps on
     builds      job:<id> HASH · wake-preparation LIST the preparation loop sleeps on
     logs        loggroups ZSET · logstreams, logchunks, logfirsts, logtail:<group>: see logs.py
+    queues      queue:<ident> HASH · queues ZSET of idents · queue-generation STRING · deadletters HASH ident → ident of
+                its dead-letter queue · qmsg HASH place → message, qready qdelay qflight ZSET, qstate HASH; FIFO:
+                qorder qgroups ZSET, qlocks HASH; qdedup HASH, qdedupdue ZSET (each :<ident>): lua/queues/prelude.lua
+                qout:<ident> HASH of messages on their way to other queues · outgoing SET of idents with such
+                qwait:<ident> SET of processes that wait for it · arrivals:<process> LIST of idents
     workers     workers HASH · beats ZSET · inbox:<worker> LIST · held:<worker> HASH call id → lease
                 envs:<worker> HASH environment id → record
     gateways    gateways HASH · replies:<gateway> LIST
     mappings    mapping:<uuid> HASH · mappings ZSET uuid → generation · mapping-generation STRING, counts all writes
                 mapping-index ZSET of what they are found by · mapping-pairs HASH `source function` → uuid
                 wake-mappings LIST the scheduler's pollers sleep on. All in the home partition
+                stream-notes HASH uuid → where its consumer group began, how far failing batches have got
+    streams     on `--streams-redis`: keys of producers' choice, none beginning l1:{ or rq:, with groups lambent:<uuid>
     roles       leader STRING · metrics HASH role → snapshot · objects-owner STRING, which the object store holds too
 """
 

@@ -44,8 +44,7 @@ class RedisStore:
         self.client: Any = client
         """Typed as Any: the library's own annotations mix its blocking and asynchronous results."""
         self.keys = keys
-        prelude = (_LUA / "prelude.lua").read_text()
-        self._sources = {path.stem: prelude + path.read_text() for path in sorted(_LUA.glob("*.lua"))}
+        self._sources = _scripts(_LUA)
         self._shas = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in self._sources.items()}  # noqa: S324 - how Redis names scripts
         self._url = url
         self._hot = Wire(url, timeout_s=COMMAND_TIMEOUT_S)
@@ -54,7 +53,7 @@ class RedisStore:
         self._drains: dict[str, Wire] = {}
 
     async def run(self, script: str, prefix: str, args: Sequence[Any]) -> Any:
-        """Run one of `lua/*.lua` on a partition, loading it first where the server does not have it.
+        """Run one of `lua/*.lua` on a partition (`queues/send` is one in a folder), loading it where it is unknown.
 
         Raises:
             StoreUnavailable: Redis is away, or the script failed.
@@ -141,6 +140,15 @@ class RedisStore:
         """
         with translated():
             await self.client.ping()
+
+
+def _scripts(folder: Path) -> dict[str, str]:
+    """Every script by its path without `.lua`, with the prelude of its own folder in front."""
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): (path.parent / "prelude.lua").read_text()
+        + path.read_text()
+        for path in sorted(folder.rglob("*.lua"))
+    }
 
 
 @asynccontextmanager

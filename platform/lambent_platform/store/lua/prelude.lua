@@ -144,26 +144,76 @@ local function take_slot(target)
   return slot[1]:match('^(.-)/(.+)$')
 end
 
--- Move a leased event on after an attempt: 'done', 'retry' (due in event time) or 'dead'. What must be delivered
--- elsewhere (destinations) goes to the outbox in the same step, so an event is never between two places.
-local function settle(id, action, due_ms, delivery, dead_limit)
-  local event = redis.call('HMGET', P .. 'ev:' .. id, 'ident', 'target')
-  if not event[1] then return end
-  if delivery ~= '' then
-    redis.call('HSET', P .. 'outbox', id .. ':' .. action, delivery)
-    wake()
-  end
-  if action == 'retry' then
-    redis.call('HINCRBY', P .. 'ev:' .. id, 'attempts', 1)
-    redis.call('ZADD', P .. 'delayed', due_ms, id)
-    wake()
-  elseif action == 'dead' and delivery == '' then
-    -- No destination: kept, bounded, for an operator to look at.
-    local dead = P .. 'dead:' .. event[1]
-    redis.call('RPUSH', dead, id)
-    while redis.call('LLEN', dead) > dead_limit do redis.call('DEL', P .. 'ev:' .. redis.call('LPOP', dead)) end
+-- Count what an operator must be able to see of events: see demand.py.
+local function tally(name, by) redis.call('HINCRBY', P .. 'eventcounts', name, by or 1) end
+
+-- How many bytes a dead event takes.
+local function event_bytes(id)
+  return redis.call('HSTRLEN', P .. 'ev:' .. id, 'message') + redis.call('HSTRLEN', P .. 'ev:' .. id, 'response')
+end
+
+-- Take an event out of the dead ones of its function. Returns whether it was there.
+local function exhume(ident, id)
+  if redis.call('LREM', P .. 'dead:' .. ident, 1, id) == 0 then return false end
+  if redis.call('HINCRBY', P .. 'deadbytes', ident, -event_bytes(id)) <= 0
+    or redis.call('EXISTS', P .. 'dead:' .. ident) == 0 then redis.call('HDEL', P .. 'deadbytes', ident) end
+  return true
+end
+
+-- Remove a dead event that was taken out, unless another delivery of it is still to be made.
+local function obliterate(id)
+  if number(redis.call('HGET', P .. 'ev:' .. id, 'left')) > 0 then
+    redis.call('HDEL', P .. 'ev:' .. id, 'dead')
   else
     redis.call('DEL', P .. 'ev:' .. id)
   end
 end
 
+-- Keep a dead event for an operator to look at, bounded: the oldest ones of its function make room, and are counted.
+local function inter(ident, id, dead_limit, bytes_limit)
+  local dead = P .. 'dead:' .. ident
+  redis.call('HSET', P .. 'ev:' .. id, 'dead', '1')
+  redis.call('RPUSH', dead, id)
+  redis.call('HINCRBY', P .. 'deadbytes', ident, event_bytes(id))
+  tally('dead')
+  while redis.call('LLEN', dead) > 1 and (redis.call('LLEN', dead) > dead_limit
+      or number(redis.call('HGET', P .. 'deadbytes', ident)) > bytes_limit) do
+    local oldest = redis.call('LINDEX', dead, 0)
+    exhume(ident, oldest)
+    obliterate(oldest)
+    tally('dead_dropped')
+  end
+end
+
+-- Put a delivery of an event into the outbox of its destination.
+local function post(id, kind, arn)
+  redis.call('RPUSH', P .. 'outbox:' .. arn, id .. ' ' .. kind)
+  redis.call('SADD', P .. 'outboxes', arn)
+  if redis.call('LLEN', P .. 'wake-outbox') == 0 then redis.call('RPUSH', P .. 'wake-outbox', '1') end
+end
+
+-- Move a leased or queued event on after an attempt: 'done', 'retry' (due in event time) or 'dead'. Whom its end is
+-- told to goes to the outbox in the same step, so an event is never between two places; until all are told it stays
+-- in ev:<id> with `ending` and `response`. `ending` is JSON, '' where nobody wants to know of a success.
+local function settle(id, action, due_ms, ending, response, dead_limit, bytes_limit)
+  local ev = P .. 'ev:' .. id
+  local ident = redis.call('HGET', ev, 'ident')
+  if not ident then return end
+  if action == 'retry' then
+    redis.call('HINCRBY', ev, 'attempts', 1)
+    redis.call('ZADD', P .. 'delayed', due_ms, id)
+    wake()
+    return
+  end
+  redis.call('ZREM', P .. 'expiries', id)
+  local deliveries = ending ~= '' and cjson.decode(ending).deliveries or {}
+  if #deliveries > 0 then
+    redis.call('HSET', ev, 'ending', ending, 'response', response, 'left', #deliveries)
+    for _, delivery in ipairs(deliveries) do post(id, delivery[1], delivery[2]) end
+  elseif action == 'dead' then
+    redis.call('HSET', ev, 'ending', ending)
+    inter(ident, id, dead_limit, bytes_limit)
+  else
+    redis.call('DEL', ev)
+  end
+end

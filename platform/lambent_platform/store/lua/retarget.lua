@@ -1,8 +1,9 @@
 -- retarget.lua: what waits for a state of a version that is no longer deployed moves to the one that is.
 --
 -- KEYS[1]  prefix of the partition
--- ARGV     old target · new target ('' where the version was deleted) · error code · message · dead events kept
--- Returns  how many calls and events moved, or were answered with the error
+-- ARGV     old target · new target ('' where the version was deleted) · error code · message
+-- Writes   wait, waitmsg and evq of both targets, ev:<id>, replies:<gateway>, running, demand
+-- Returns  how many calls and events moved, or were answered with the error; events of a deleted version stay
 
 local old, new = ARGV[1], ARGV[2]
 local moved = 0
@@ -23,17 +24,13 @@ for at = 1, #waiting, 2 do
   moved = moved + 1
 end
 redis.call('DEL', P .. 'wait:' .. old, P .. 'waitmsg:' .. old)
-while true do
+while new ~= '' do
   local id = redis.call('LPOP', P .. 'evq:' .. old)
   if not id then break end
-  if new ~= '' then
-    redis.call('HSET', P .. 'ev:' .. id, 'target', new)
-    redis.call('RPUSH', P .. 'evq:' .. new, id)
-  else
-    settle(id, 'dead', '0', '', tonumber(ARGV[5]))
-  end
+  redis.call('HSET', P .. 'ev:' .. id, 'target', new)
+  redis.call('RPUSH', P .. 'evq:' .. new, id)
   moved = moved + 1
 end
-redis.call('SREM', P .. 'demand', old)
+if redis.call('EXISTS', P .. 'evq:' .. old) == 0 then redis.call('SREM', P .. 'demand', old) end
 if new ~= '' and moved > 0 then demand(new) end
 return moved

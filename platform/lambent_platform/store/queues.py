@@ -1,0 +1,411 @@
+"""Queues on Redis: set up, sent to, received from.
+
+This is the only mover of messages: whoever sends to a queue or receives from one does it here. What comes in one turn
+of the event loop goes in one script (`store/batches.py`), so that round trips are what it costs, not messages.
+Every method raises `StoreUnavailable` where Redis is away.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+import orjson
+
+from lambent_platform.contracts.errors import ApiError
+from lambent_platform.contracts.queue_errors import (
+    MessageNotInflight,
+    QueueBusy,
+    QueueDoesNotExist,
+    QueueParameterInvalid,
+    ReceiptHandleInvalid,
+)
+from lambent_platform.contracts.queues import (
+    IN_FLIGHT_MAX,
+    VISIBILITY_S_MAX,
+    Message,
+    NewMessage,
+    QueueCounts,
+    QueueRecord,
+    QueueRef,
+    Received,
+    Sent,
+)
+from lambent_platform.core.queue_messages import Leaving, Receipt, outgoing, received
+from lambent_platform.store.batches import Batcher
+from lambent_platform.store.redis import RedisStore, translated
+
+CACHED_QUEUES_MAX: Final = 10_000
+STALE_TRIES: Final = 5
+SCRIPT_BYTES_MAX: Final = 4 * 1024 * 1024
+"""More than this is not sent to one script, which would hold everybody up meanwhile."""
+ONCE_MS: Final = 3_600_000
+"""How long an id that was given to `send` makes sending again the same as sending once."""
+OUT_COUNT: Final = 100
+
+Args = list[Any]
+_SCRIPTS: Final[Mapping[str, tuple[int, bool]]] = {
+    "send": (11, True),
+    "receive": (10, False),
+    "delete": (5, True),
+    "visibility": (6, False),
+}
+"""Scripts that take batches: how many arguments each part of one has, and whether the disk is waited for."""
+
+
+class QueueStore:
+    """Queues by their record. One for each process: it has a bounded cache of records, which scripts check."""
+
+    def __init__(self, redis: RedisStore, *, wait_for_disk: bool = False, in_flight_max: int = IN_FLIGHT_MAX) -> None:
+        self._redis = redis
+        self._client = redis.client
+        self._write = redis.run_durably if wait_for_disk else redis.run
+        self._in_flight_max = in_flight_max
+        self._cache: dict[str, QueueRecord] = {}
+        self._batchers: dict[tuple[str, str], Batcher[Args, Any]] = {}
+
+    # Records
+
+    async def find(self, account: str, region: str, name: str) -> QueueRecord | None:
+        """Read a queue's record; None where there is none."""
+        ref = QueueRef(account, region, name)
+        with translated():
+            gen, record = await self._client.hmget(self._key(ref.ident), "gen", "record")
+        if gen is None:
+            self._cache.pop(ref.ident, None)
+            return None
+        return self._keep(_decode(ref, int(gen), record))
+
+    async def find_arn(self, arn: str) -> QueueRecord | None:
+        """Read the record of the queue of an ARN; None where there is none, or it is no queue's ARN."""
+        ref = QueueRef.parse(arn) if arn.startswith("arn:") else None
+        return await self.find(ref.account, ref.region, ref.name) if ref is not None else None
+
+    async def known(self, ref: QueueRef) -> QueueRecord:
+        """Return a record as it was read last, perhaps a while ago: scripts check that it is current.
+
+        Raises:
+            QueueDoesNotExist: there is none.
+        """
+        return self._cache.get(ref.ident) or await self.current(ref)
+
+    async def current(self, ref: QueueRef) -> QueueRecord:
+        """Read a record.
+
+        Raises:
+            QueueDoesNotExist: there is none.
+        """
+        record = await self.find(ref.account, ref.region, ref.name)
+        if record is None:
+            raise QueueDoesNotExist
+        return record
+
+    async def create(self, record: QueueRecord) -> QueueRecord | None:
+        """Create a queue; None where there is one of this name."""
+        return await self._save(replace(record, incarnation=secrets.token_hex(6), generation=0))
+
+    async def update(self, ref: QueueRef, change: Callable[[QueueRecord], QueueRecord]) -> QueueRecord:
+        """Change a record by a pure function of the current one, which may be called again.
+
+        Raises:
+            QueueDoesNotExist: there is none.
+            QueueBusy: it was changed by others each time.
+            ApiError: what `change` raises.
+        """
+        for _ in range(STALE_TRIES):
+            written = await self._save(change(await self.current(ref)))
+            if written is not None:
+                return written
+        raise QueueBusy
+
+    async def _save(self, record: QueueRecord) -> QueueRecord | None:
+        dead = QueueRef.parse(record.dead_letter_arn) if record.dead_letter_arn else None
+        stored = {
+            "attributes": dict(record.attributes),
+            "tags": dict(record.tags),
+            "created_at_ms": record.created_at_ms,
+            "modified_at_ms": record.modified_at_ms,
+            "incarnation": record.incarnation,
+        }
+        generation = await self._write(
+            "queues/write",
+            self._prefix(record.ident),
+            [
+                record.ident,
+                record.generation or "",
+                orjson.dumps(stored),
+                record.incarnation,
+                int(record.fifo),
+                dead.ident if dead is not None else "",
+            ],
+        )
+        return self._keep(replace(record, generation=int(generation))) if generation else None
+
+    async def drop(self, ref: QueueRef) -> None:
+        """Delete a queue with all its messages.
+
+        Raises:
+            QueueDoesNotExist: there is none.
+        """
+        self._cache.pop(ref.ident, None)
+        if not await self._write("queues/drop", self._prefix(ref.ident), [ref.ident]):
+            raise QueueDoesNotExist
+
+    # Messages
+
+    async def send(self, queue: QueueRecord, messages: Sequence[NewMessage], *, now_ms: int) -> list[Sent]:
+        """Store messages, all of them, in their order; returns once they are as durable as the store was told to be.
+
+        The caller has checked them (`core/queue_rules.py`).
+
+        Raises:
+            QueueDoesNotExist: it is gone.
+        """
+        for _ in range(STALE_TRIES):
+            ready = [outgoing(queue, message, now_ms=now_ms) for message in messages]
+            args: Args = []
+            for message, out in zip(messages, ready, strict=True):
+                delay_s = queue.delay_s if message.delay_s is None or queue.fifo else message.delay_s
+                once = f"o:{message.id}" if message.id else ""
+                args += [queue.ident, queue.generation, now_ms, out.id, delay_s * 1000 or "", now_ms]
+                args += [message.group_id if queue.fifo else "", out.duplicate_key, once, now_ms + ONCE_MS, out.stored]
+            results = await self._batched("send", queue.ident, args)
+            if not {b"stale", b"gone"} & set(results):
+                told = [result.decode().split(" ", 2) for result in results]
+                return [out.sent(queue, said[2], said[1]) for out, said in zip(ready, told, strict=True)]
+            queue = await self.current(queue.ref)
+        raise QueueBusy
+
+    async def receive(
+        self,
+        queue: QueueRecord,
+        *,
+        count: int,
+        now_ms: int,
+        visibility_timeout_s: int | None = None,
+        attempt_id: str = "",
+    ) -> Received:
+        """Receive up to `count` messages, which nobody else gets until their visibility timeout is over.
+
+        What was received too often goes to the dead-letter queue instead, what is too old is dropped.
+
+        Raises:
+            QueueDoesNotExist: it is gone.
+        """
+        for _ in range(STALE_TRIES):
+            visibility_s = queue.visibility_timeout_s if visibility_timeout_s is None else visibility_timeout_s
+            dead = await self._dead_letter_queue(queue)
+            args: Args = [queue.ident, queue.generation, now_ms, count, visibility_s * 1000, queue.retention_s * 1000]
+            args += [queue.delay_s * 1000, queue.max_receive_count if dead else 0, f"dead {dead.ident}" if dead else ""]
+            args.append(f"a:{attempt_id}" if attempt_id and queue.fifo else "")
+            status, next_ms, out, *rows = (await self._batched("receive", queue.ident, args))[0]
+            if status in (b"stale", b"gone"):
+                queue = await self.current(queue.ref)
+                continue
+            if out:
+                await self.forward(queue.ref, now_ms=now_ms)
+            messages = [_message(queue, rows[at : at + 4], now_ms, visibility_s) for at in range(0, len(rows), 4)]
+            return Received(messages, int(next_ms) if next_ms else None, over_limit=status == b"limit")
+        raise QueueBusy
+
+    async def _dead_letter_queue(self, queue: QueueRecord) -> QueueRecord | None:
+        """The queue for dead letters, where it exists: without it messages stay where they are."""
+        ref = QueueRef.parse(queue.dead_letter_arn) if queue.dead_letter_arn else None
+        if ref is None:
+            return None
+        return self._cache.get(ref.ident) or await self.find(ref.account, ref.region, ref.name)
+
+    async def delete(self, queue: QueueRecord, receipt_handles: Sequence[str], *, now_ms: int) -> list[ApiError | None]:
+        """Delete received messages; for each handle None, or why it is not good.
+
+        A handle of an older receive than the newest deletes nothing; in a standard queue nobody is told, as on SQS.
+
+        Raises:
+            QueueDoesNotExist: it is gone.
+        """
+        receipts = [Receipt.parse(handle) for handle in receipt_handles]
+        args: Args = []
+        for receipt in receipts:
+            if receipt is not None:
+                args += [now_ms, queue.ident, receipt.incarnation, receipt.place, receipt.receive]
+        said = iter(await self._batched("delete", queue.ident, args) if args else ())
+        answers: list[ApiError | None] = []
+        for handle, receipt in zip(receipt_handles, receipts, strict=True):
+            result = next(said) if receipt is not None else b"foreign"
+            answers.append(self._refusal(queue, handle, result))
+        return answers
+
+    async def change_visibility(
+        self, queue: QueueRecord, changes: Sequence[tuple[str, int]], *, now_ms: int
+    ) -> list[ApiError | None]:
+        """Let received messages be invisible until so many seconds from now; for each None, or why not.
+
+        Raises:
+            QueueDoesNotExist: it is gone.
+        """
+        answers: dict[int, ApiError | None] = {}
+        args: Args = []
+        for at, (handle, timeout_s) in enumerate(changes):
+            receipt = Receipt.parse(handle)
+            visible_at_ms = now_ms + timeout_s * 1000
+            if receipt is None:
+                answers[at] = ReceiptHandleInvalid.of(handle)
+            elif visible_at_ms > receipt.latest_ms():
+                answers[at] = QueueParameterInvalid.of(
+                    timeout_s,
+                    "VisibilityTimeout",
+                    f"Total VisibilityTimeout for the message is beyond the limit [{VISIBILITY_S_MAX} seconds]",
+                )
+            else:
+                args += [now_ms, queue.ident, receipt.incarnation, receipt.place, receipt.receive, visible_at_ms]
+        said = iter(await self._batched("visibility", queue.ident, args) if args else ())
+        return [
+            answers[at] if at in answers else self._refusal(queue, handle, next(said))
+            for at, (handle, _) in enumerate(changes)
+        ]
+
+    def _refusal(self, queue: QueueRecord, handle: str, result: bytes) -> ApiError | None:
+        if result == b"ok":
+            return None
+        if result == b"gone":
+            self._cache.pop(queue.ident, None)
+            raise QueueDoesNotExist
+        if result == b"visible":
+            return MessageNotInflight()
+        if result == b"expired":
+            return QueueParameterInvalid.of(handle, "ReceiptHandle", "The receipt handle has expired.")
+        if result == b"missing":
+            reason = "Message does not exist or is not available for visibility timeout change."
+            return QueueParameterInvalid.of(handle, "ReceiptHandle", reason)
+        return ReceiptHandleInvalid.of(handle)
+
+    async def counts(self, queue: QueueRecord, *, now_ms: int) -> QueueCounts:
+        """Count a queue's messages.
+
+        Raises:
+            QueueDoesNotExist: it is gone.
+        """
+        found = await self._redis.run(
+            "queues/counts", self._prefix(queue.ident), [queue.ident, now_ms, queue.delay_s * 1000]
+        )
+        if not found:
+            raise QueueDoesNotExist
+        visible, in_flight, delayed, oldest = found
+        return QueueCounts(visible, in_flight, delayed, int(float(oldest)) if oldest else None)
+
+    # On the way to other queues
+
+    async def forward(self, ref: QueueRef, *, now_ms: int) -> int:
+        """Send on what is on its way from this queue to others; returns how many there were.
+
+        Each step can be done again: a message that arrived is known there by its place here, and only then does it
+        leave the places of those on their way.
+        """
+        prefix, done = self._prefix(ref.ident), 0
+        key = f"{prefix}qout:{ref.ident}"
+        while True:
+            with translated():
+                # In the order in which they left, so that a group keeps its own.
+                places = sorted(await self._client.hkeys(key))[:OUT_COUNT]
+                entries = await self._client.hmget(key, places) if places else []
+            leaving = [Leaving.parse(p.decode(), entry) for p, entry in zip(places, entries, strict=True) if entry]
+            for destination in dict.fromkeys(message.destination for message in leaving):
+                of_one = [message for message in leaving if message.destination == destination]
+                arrived = await self._send_dead(ref, destination.partition(" ")[2], of_one, now_ms)
+                args = [ref.ident, 0 if arrived else 1, *(message.place for message in of_one)]
+                await self._write("queues/sent_out", prefix, args)
+            done += len(leaving)
+            if len(places) < OUT_COUNT:
+                return done
+
+    async def _send_dead(self, source: QueueRef, ident: str, leaving: Sequence[Leaving], now_ms: int) -> bool:
+        """Send dead letters on; False where there is no such queue."""
+        account, region, name = ident.split(":")
+        for _ in range(STALE_TRIES):
+            queue = await self.find(account, region, name)
+            if queue is None:
+                return False
+            args: Args = []
+            for message in leaving:
+                message_id, group, stored = message.as_dead_letter(source.arn)
+                # Source: SQS Developer Guide, "Using dead-letter queues": a standard queue's message keeps its age.
+                sent_ms = now_ms if queue.fifo else message.sent_ms
+                once = f"t:{source.ident}:{message.place}"
+                args += [queue.ident, queue.generation, now_ms, message_id, "", sent_ms]
+                args += [group, "", once, now_ms + ONCE_MS, stored]
+            results = await self._batched("send", queue.ident, args)
+            if not {b"stale", b"gone"} & set(results):
+                return True
+        raise QueueBusy
+
+    # Scripts
+
+    def _key(self, ident: str) -> str:
+        return f"{self._prefix(ident)}queue:{ident}"
+
+    def _prefix(self, ident: str) -> str:
+        return self._redis.keys.prefix(ident)
+
+    def _keep(self, record: QueueRecord) -> QueueRecord:
+        self._cache[record.ident] = record
+        if len(self._cache) > CACHED_QUEUES_MAX:
+            self._cache.pop(next(iter(self._cache)))
+        return record
+
+    async def _batched(self, script: str, ident: str, args: Args) -> Any:
+        """Run a script with what others ask of it in the same partition at the same time."""
+        prefix = self._prefix(ident)
+        batcher = self._batchers.get((script, prefix))
+        if batcher is None:
+            batcher = self._batchers[script, prefix] = Batcher(partial(self._run_batch, script, prefix))
+        return await batcher.submit(args)
+
+    async def _run_batch(self, script: str, prefix: str, items: Sequence[Args]) -> list[Any]:
+        width, durable = _SCRIPTS[script]
+        run = self._write if durable else self._redis.run
+        first = [self._in_flight_max] if script == "receive" else []
+        results: list[Any] = []
+        for piece in _pieces(items):
+            flat = await run(f"queues/{script}", prefix, [*first, *(arg for args in piece for arg in args)])
+            at = 0
+            for args in piece:
+                results.append(flat[at : at + len(args) // width])
+                at += len(args) // width
+        return results
+
+
+def _pieces(items: Sequence[Args]) -> Iterator[list[Args]]:
+    """Cut a batch where it is too much for one script."""
+    piece: list[Args] = []
+    size = 0
+    for args in items:
+        more = sum(len(arg) for arg in args if isinstance(arg, bytes))
+        if piece and size + more > SCRIPT_BYTES_MAX:
+            yield piece
+            piece, size = [], 0
+        piece.append(args)
+        size += more
+    if piece:
+        yield piece
+
+
+def _decode(ref: QueueRef, generation: int, stored: bytes) -> QueueRecord:
+    return QueueRecord(
+        account=ref.account, region=ref.region, name=ref.name, generation=generation, **orjson.loads(stored)
+    )
+
+
+def _message(queue: QueueRecord, row: Sequence[Any], now_ms: int, visibility_s: int) -> Message:
+    place, count, first_ms, stored = row
+    return received(
+        queue,
+        stored,
+        place=place.decode(),
+        count=int(count),
+        first_ms=int(first_ms),
+        now_ms=now_ms,
+        visibility_s=visibility_s,
+    )
