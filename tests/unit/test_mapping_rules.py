@@ -97,7 +97,7 @@ def test_empty_settings_take_away() -> None:
 
 def test_filters_have_a_bound() -> None:
     """More than five filters are refused."""
-    with pytest.raises(InvalidParameterValue, match="exceeded the limit of 5"):
+    with pytest.raises(InvalidParameterValue, match="at most 5"):
         settings({"FilterCriteria": {"Filters": [{"Pattern": "{}"}] * 6}}, QUEUE, {})
 
 

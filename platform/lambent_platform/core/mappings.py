@@ -19,10 +19,10 @@ from lambent_platform.contracts.errors import ApiError, ResourceConflict, Resour
 from lambent_platform.contracts.mappings import MappingRecord, MappingState
 from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.core.configuration import invalid
+from lambent_platform.core.filter_criteria import FilterCriteria
 from lambent_platform.core.mapping_sources import COMMON_MEMBERS, SourceRules
 
 STATE_REASON: Final = "USER_INITIATED"
-FILTERS_MAX: Final = 5
 _PASSTHROUGH: Final = ("MetricsConfig", "KMSKeyArn")
 _PLAIN: Final = {
     "Enabled": "enabled",
@@ -43,7 +43,7 @@ def settings(params: Mapping[str, Any], rules: SourceRules, passthrough: Mapping
     An empty `FilterCriteria`, `ScalingConfig`, `FunctionResponseTypes` or `DestinationConfig` takes the setting away.
 
     Raises:
-        InvalidParameterValue: a member means nothing for this kind of source, or there are too many filters.
+        InvalidParameterValue: a member means nothing for this kind of source, or the filters are malformed or too many.
     """
     for name, value in params.items():
         if name not in COMMON_MEMBERS and name not in rules.members and value not in ({}, [], "", False):
@@ -66,10 +66,8 @@ def settings(params: Mapping[str, Any], rules: SourceRules, passthrough: Mapping
 
 
 def _filters(criteria: Mapping[str, Any]) -> tuple[str, ...]:
-    patterns = tuple(one["Pattern"] for one in criteria.get("Filters", ()) if one.get("Pattern"))
-    if len(patterns) > FILTERS_MAX:
-        raise invalid(f"The filter criteria exceeded the limit of {FILTERS_MAX} filters.")
-    return patterns
+    FilterCriteria.parse(criteria)
+    return tuple(one["Pattern"] for one in criteria.get("Filters", ()) if one.get("Pattern"))
 
 
 def changed(record: MappingRecord, fields: Mapping[str, Any], *, now_ms: int) -> MappingRecord:

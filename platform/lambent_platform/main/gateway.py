@@ -34,8 +34,10 @@ from lambent_platform.gateway.lambda_api.aliases import AliasOperations
 from lambent_platform.gateway.lambda_api.code_download import CodeDownload
 from lambent_platform.gateway.lambda_api.concurrency import ConcurrencyOperations
 from lambent_platform.gateway.lambda_api.event_invoke_configs import EventInvokeConfigOperations
+from lambent_platform.gateway.lambda_api.event_source_mappings import EventSourceMappingOperations
 from lambent_platform.gateway.lambda_api.functions import FunctionOperations
 from lambent_platform.gateway.lambda_api.invoke import InvokeOperation
+from lambent_platform.gateway.lambda_api.mapping_sources import QueueCheck
 from lambent_platform.gateway.lambda_api.policy import PolicyOperations
 from lambent_platform.gateway.lambda_api.tags import TagOperations
 from lambent_platform.gateway.lambda_api.url_configs import UrlConfigOperations
@@ -55,6 +57,7 @@ from lambent_platform.store.invocations import InvocationStore
 from lambent_platform.store.logs import LogStore
 from lambent_platform.store.mappings import MappingStore
 from lambent_platform.store.metrics import MetricsStore
+from lambent_platform.store.queues import QueueStore
 from lambent_workers.images import runtimes_dir
 
 _SETTINGS: Final = (
@@ -80,6 +83,7 @@ LAMBDA_OPERATIONS: Final = (
     AccountOperations,
     UrlConfigOperations,
     EventInvokeConfigOperations,
+    EventSourceMappingOperations,
 )
 """Operations of Lambda that need only what is stored."""
 SERVED: Final[Mapping[str, tuple[type, ...]]] = {
@@ -117,7 +121,13 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         pages = Pages(redis, fleet, MetricsStore(redis), metrics)
         objects = open_objects(settings)
         registry = Registry()
-        services = LambdaServices(functions=functions, objects=objects, mappings=MappingStore(redis), clock=clock)
+        services = LambdaServices(
+            functions=functions,
+            objects=objects,
+            mappings=MappingStore(redis),
+            clock=clock,
+            mapping_checks={"sqs": QueueCheck(QueueStore(redis))},
+        )
         invoke, catalog = InvokeOperation(dispatcher), ServiceCatalog()
         registry.serve("lambda", invoke)
         for operations in LAMBDA_OPERATIONS:

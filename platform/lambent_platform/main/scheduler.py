@@ -17,6 +17,7 @@ from lambent_platform.contracts.clock import SystemClock
 from lambent_platform.contracts.errors import StoreUnavailable
 from lambent_platform.core.images import ImagePlans
 from lambent_platform.main.options import LOGGING, STORES, with_settings
+from lambent_platform.main.pollers import make_pollers
 from lambent_platform.main.role import run_role
 from lambent_platform.main.settings import Settings
 from lambent_platform.main.stores import open_objects, open_store
@@ -28,8 +29,10 @@ from lambent_platform.scheduler.janitor import Janitor
 from lambent_platform.scheduler.metrics import PAUSE_S as METRICS_PAUSE_S
 from lambent_platform.scheduler.metrics import MetricsLoop
 from lambent_platform.scheduler.outbox import OutboxLoop
+from lambent_platform.scheduler.pollers.role import AGAIN_S as POLLERS_AGAIN_S
 from lambent_platform.scheduler.preparation import PreparationLoop
 from lambent_platform.scheduler.scheduler import Loop, run_scheduler
+from lambent_platform.store.clock import SystemTimer
 from lambent_platform.store.demand import DemandStore
 from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.functions import FunctionStore
@@ -45,6 +48,7 @@ from lambent_workers.images import runtimes_dir
 @with_settings(
     *STORES,
     "durability",
+    "capacity_wait_s",
     "async_retry_delays_s",
     "worker_lease_s",
     "runtime_images",
@@ -90,6 +94,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
         capacity = CapacityLoop(
             redis, demand, fleet, invocations, functions, clock, account_concurrency=limits.ACCOUNT_CONCURRENCY
         )
+        pollers = make_pollers(settings, redis, SystemTimer(), holder=holder)
         metrics = MetricsLoop(holder, MetricsStore(redis), demand, fleet, capacity)
         work = asyncio.ensure_future(
             run_scheduler(
@@ -106,6 +111,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
                 ),
                 others=[
                     Loop("outbox", OutboxLoop(OutboxStore(redis), deliverer, clock).step, 0.0),
+                    Loop("pollers", pollers.step, POLLERS_AGAIN_S),
                     Loop("preparation", preparation.step, 0.0),
                     Loop("janitor", janitor.step, settings.janitor_pause_s),
                     Loop("metrics", metrics.step, METRICS_PAUSE_S),

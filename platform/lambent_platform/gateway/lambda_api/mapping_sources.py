@@ -9,6 +9,8 @@ from typing import Protocol
 
 from lambent_platform.contracts.function import FunctionVersion
 from lambent_platform.contracts.mappings import MappingRecord
+from lambent_platform.core.configuration import invalid
+from lambent_platform.store.queues import QueueStore
 
 
 class SourceCheck(Protocol):
@@ -16,3 +18,24 @@ class SourceCheck(Protocol):
 
     async def __call__(self, record: MappingRecord, version: FunctionVersion, /) -> None:
         """Raise InvalidParameterValue where it does not."""
+
+
+class QueueCheck:
+    """A queue exists, and hides what was received from it for as long as the function may take."""
+
+    def __init__(self, queues: QueueStore) -> None:
+        self._queues = queues
+
+    async def __call__(self, record: MappingRecord, version: FunctionVersion, /) -> None:
+        """Raise InvalidParameterValue where it does not."""
+        queue = await self._queues.find_arn(record.source_arn)
+        if queue is None:
+            raise invalid(
+                "Error occurred while ReceiveMessage. SQS Error Code: AWS.SimpleQueueService.NonExistentQueue. "
+                "SQS Error Message: The specified queue does not exist."
+            )
+        if queue.visibility_timeout_s < version.timeout_s:
+            raise invalid(
+                f"Queue visibility timeout: {queue.visibility_timeout_s} seconds is less than "
+                f"Function timeout: {version.timeout_s} seconds"
+            )

@@ -1,0 +1,146 @@
+"""One batch of a queue's messages: the function called with it, what succeeded deleted, the rest left to come back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol
+
+import structlog
+
+from lambent_platform.contracts.clock import EventClock
+from lambent_platform.contracts.errors import ApiError, ResourceConflict, ResourceNotFound, StoreUnavailable
+from lambent_platform.contracts.invocation import Reply
+from lambent_platform.contracts.mappings import MappingRecord
+from lambent_platform.contracts.names import FunctionRef
+from lambent_platform.contracts.queues import QueueRecord
+from lambent_platform.core import lineage
+from lambent_platform.core.polling import retry_in_s
+from lambent_platform.core.queue_event import encode_event, failed_items, kept_in_order
+from lambent_platform.dispatch.dispatcher import CallOptions
+from lambent_platform.scheduler.pollers.metrics import PollerMetrics
+from lambent_platform.scheduler.pollers.queue_batches import Batch
+from lambent_platform.store.queues import QueueStore
+
+DELETE_TRIES: Final = 3
+DELETE_AGAIN_S: Final = 0.2
+CALL_S_MAX: Final = 1.0
+"""What a call that is tried again is taken to need at the least before its messages come back."""
+
+log = structlog.get_logger("scheduler")
+
+
+class Caller(Protocol):
+    """The dispatcher, as pollers use it."""
+
+    async def invoke(self, ref: FunctionRef, payload: bytes, options: CallOptions | None = None) -> Reply:
+        """Run a function and return what it ended with."""
+
+    async def check(self, ref: FunctionRef) -> None:
+        """Raise what a call of this function would be refused with."""
+
+
+class Ended(Enum):
+    """How a batch ended."""
+
+    OK = "ok"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    THROTTLED = "throttled"
+    """There was no concurrency for it until its messages had to go back."""
+    UNCALLABLE = "uncallable"
+    """The function is gone, or cannot be called in its state."""
+    LOST = "lost"
+    """The platform could not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCalls:
+    """What batches of queues' messages are called and ended with."""
+
+    queues: QueueStore
+    caller: Caller
+    clock: EventClock
+    metrics: PollerMetrics
+
+    async def run(
+        self, mapping: MappingRecord, queue: QueueRecord, batch: Batch, *, throttled: Callable[[], None]
+    ) -> Ended:
+        """Take one batch to its end; `throttled` is told of each time that there was no concurrency for it."""
+        reply = await self._call(mapping, queue, batch, throttled)
+        batch.extensible = False
+        if isinstance(reply, Ended):
+            self.metrics.batch("sqs", "given_up", failed=len(batch.held))
+            return reply
+        if reply.function_error:
+            self.metrics.batch("sqs", "failed", failed=len(batch.held))
+            return Ended.FAILED
+        staying: frozenset[str] = frozenset()
+        if mapping.report_item_failures:
+            staying = failed_items(reply.payload, batch.ids)
+            if queue.fifo and staying:
+                staying = kept_in_order([one.message for one in batch.held], staying)
+        done = [one.message.receipt_handle for one in batch.held if one.message.id not in staying]
+        if done:
+            await self.delete(queue, done)
+        ended = Ended.OK if not staying else Ended.PARTIAL if done else Ended.FAILED
+        self.metrics.batch("sqs", ended.value, processed=len(done), failed=len(staying))
+        return ended
+
+    async def _call(
+        self, mapping: MappingRecord, queue: QueueRecord, batch: Batch, throttled: Callable[[], None]
+    ) -> Reply | Ended:
+        """Call the function; again where it could not be run, for as long as its messages are surely invisible."""
+        ref, loop = mapping.function, asyncio.get_running_loop()
+        payload = encode_event([one.record for one in batch.held])
+        headers = [one.message.attributes.get("AWSTraceHeader", "") for one in batch.held]
+        options = CallOptions(trace_id=lineage.furthest(filter(None, headers), ref.ident))
+        attempt = 0
+        while True:
+            attempt += 1
+            batch.extensible = True
+            ended = Ended.LOST
+            try:
+                return await self.caller.invoke(ref, payload, options)
+            except (ResourceNotFound, ResourceConflict):
+                return Ended.UNCALLABLE
+            except StoreUnavailable as error:
+                log.warning("redis is away", mapping=mapping.uuid, error=str(error))
+            except ApiError as error:
+                if error.status < 500 and error.status != 429:
+                    log.warning("call refused", mapping=mapping.uuid, code=error.code, error=error.message)
+                    return Ended.FAILED
+                if error.status == 429:
+                    ended = Ended.THROTTLED
+                    throttled()
+                else:
+                    log.warning("call lost", mapping=mapping.uuid, code=error.code, error=error.message)
+            batch.extensible = False
+            pause_s = retry_in_s(attempt, left_s=batch.invisible_until_s - loop.time(), call_s=CALL_S_MAX)
+            if pause_s is None:
+                return ended
+            await asyncio.sleep(pause_s)
+
+    async def delete(self, queue: QueueRecord, handles: list[str]) -> None:
+        """Delete messages. Those that cannot be come back, and run again."""
+        for attempt in range(DELETE_TRIES):
+            try:
+                await self.queues.delete(queue, handles, now_ms=self.clock.now_ms())
+            except StoreUnavailable as error:
+                log.warning("redis is away", queue=queue.arn, error=str(error))
+                await asyncio.sleep(DELETE_AGAIN_S * (attempt + 1))
+            except ApiError:
+                return  # the queue is gone, and all that was in it
+            else:
+                return
+
+    async def extend(self, queue: QueueRecord, batches: list[Batch], *, for_s: int, until_s: float) -> None:
+        """Keep messages invisible for longer, since their function still runs."""
+        handles = [(handle, for_s) for batch in batches for handle in batch.handles]
+        with contextlib.suppress(ApiError):
+            await self.queues.change_visibility(queue, handles, now_ms=self.clock.now_ms())
+            for batch in batches:
+                batch.extended_until_s = until_s
