@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lambent.aio import AsyncClient as AsyncClient
+    from lambent.clock import ClockTime as ClockTime
     from lambent.errors import ApiError as ApiError
     from lambent.errors import DeployFailed as DeployFailed
     from lambent.errors import EndpointUnreachable as EndpointUnreachable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "lambent.aio": ("AsyncClient",),
+    "lambent.clock": ("ClockTime",),
     "lambent.errors": (
         "ApiError", "DeployFailed", "EndpointUnreachable", "FunctionError", "LambentError", "PackageError",
         "ResourceConflict", "ResourceNotFound", "SpecError", "TooManyRequests",

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
 
+from lambent.clock import AsyncClock
 from lambent.connection import Connection
 from lambent.deployment import DEPLOY_TIMEOUT_S, FUNCTIONS, Deployment, OnProgress, build_log, function_path
 from lambent.errors import ResourceConflict, ResourceNotFound
@@ -38,6 +39,8 @@ class AsyncClient:
     def __init__(self, endpoint: str | None = None, *, region: str | None = None) -> None:
         self.connection = Connection.find(endpoint=endpoint, region=region)
         self._transport = Transport(self.connection)
+        self.clock = AsyncClock(self._transport)
+        """The platform's event time, which `lambent up --clock virtual` lets you move."""
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()

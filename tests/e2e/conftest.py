@@ -156,6 +156,20 @@ class Platform:
         assert "FunctionError" not in answer, payload
         return payload
 
+    def advance(self, by: str) -> dict[str, Any]:
+        """Move the clock of a platform that runs with `clock="virtual"`; every role has followed at the end."""
+        return self._move({"advance": by})
+
+    def set_clock(self, to: str) -> dict[str, Any]:
+        """Move it to a moment."""
+        return self._move({"set": to})
+
+    def _move(self, body: dict[str, str]) -> dict[str, Any]:
+        request = urllib.request.Request(f"{self.endpoint}/_lambent/clock", data=json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            shown: dict[str, Any] = json.loads(answer.read())
+            return shown
+
     def children(self) -> dict[str, int]:
         """The platform's processes: role → process id."""
         found = {}
@@ -238,6 +252,16 @@ SANDBOXES = [pytest.param("process"), pytest.param("docker", marks=pytest.mark.d
 def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
     """A running platform, shared by all tests that take it: once with processes, once with containers."""
     with run_platform(request.param) as platform:
+        yield platform
+
+
+@pytest.fixture(scope="session")
+def timeless() -> Iterator[Platform]:
+    """A running platform whose clock tests move, with Lambda's own delays; shared by all tests that take it.
+
+    The clock is common to them: a test moves it ahead by what it needs, and never relies on where it stands.
+    """
+    with run_platform("process", clock="virtual", async_retry_delays_s="60,120", idle_timeout_s="60") as platform:
         yield platform
 
 

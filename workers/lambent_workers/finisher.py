@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from lambent_platform.contracts.clock import EventClock
+from lambent_platform.contracts.clock import SystemClock
 from lambent_platform.contracts.errors import StoreUnavailable
 from lambent_platform.store.invocations import InvocationStore, Next, Outcome, Work
 
@@ -32,13 +32,12 @@ class Finisher:
         invocations: InvocationStore,
         worker_id: str,
         *,
-        clock: EventClock,
         liveness_ms: Callable[[], int],
         taken: Taken,
     ) -> None:
         self._invocations = invocations
         self._worker_id = worker_id
-        self._clock = clock
+        self._clock = SystemClock()  # hours are counted as they pass, wherever event time is
         self._liveness_ms = liveness_ms
         self._taken = taken
         self._outcomes: list[Outcome] = []
@@ -135,7 +134,7 @@ class Finisher:
                 attempt += 1
 
     def _hour(self) -> str:
-        """The metering bucket, in event time; the same for many batches in a row."""
+        """The metering bucket, in real time; the same for many batches in a row."""
         now_ms = self._clock.now_ms()
         if (number := now_ms // _HOUR_MS) != self._hour_number:
             self._hour_number = number

@@ -97,7 +97,7 @@ class Worker:
         self._hot_reload = HotReload(self, folders)
         self._heartbeat = Heartbeat(fleet, liveness_ms, record=self._record, environments=self._records)
         self._finisher = Finisher(
-            invocations, settings.worker_id, clock=clock, liveness_ms=self._heartbeat.now_ms, taken=self._after
+            invocations, settings.worker_id, liveness_ms=self._heartbeat.now_ms, taken=self._after
         )
         self._reconciler = Reconciler(invocations, settings.worker_id, in_hand=self._in_hand, freed=self._reoffer)
         self._aside: set[str] = set()

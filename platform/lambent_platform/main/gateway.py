@@ -14,7 +14,6 @@ from typing import Any, Final
 import click
 import structlog
 
-from lambent_platform.contracts.clock import SystemClock
 from lambent_platform.core.images import ImagePlans
 from lambent_platform.dispatch.dispatcher import Dispatcher
 from lambent_platform.gateway.apis import API_OPERATIONS, serve_apis
@@ -26,6 +25,7 @@ from lambent_platform.gateway.app import Route, exactly, listening, make_app
 from lambent_platform.gateway.aws.catalog import ServiceCatalog
 from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.gateway.build_log import BuildLogs
+from lambent_platform.gateway.clock_page import ClockPage
 from lambent_platform.gateway.front.invoke import HotInvoke
 from lambent_platform.gateway.function_urls import FunctionUrls
 from lambent_platform.gateway.lambda_api.access import LambdaServices
@@ -46,11 +46,13 @@ from lambent_platform.gateway.logs_api import LogOperations
 from lambent_platform.gateway.metrics import GatewayMetrics
 from lambent_platform.gateway.pages import Pages
 from lambent_platform.gateway.sts import TokenOperations
+from lambent_platform.main.clock import event_timer
 from lambent_platform.main.options import LOGGING, STORES, with_settings
 from lambent_platform.main.role import CannotStart, run_role
 from lambent_platform.main.settings import Settings
 from lambent_platform.main.stores import open_objects, open_store
 from lambent_platform.store.apis import ApiStore
+from lambent_platform.store.clock import ClockStore
 from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.functions import FunctionStore
 from lambent_platform.store.invocations import InvocationStore
@@ -105,8 +107,8 @@ def gateway(settings: Settings, listen_fd: int | None) -> None:
 
 async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None = None) -> None:
     """Serve until `stop`, then let running calls end."""
-    async with open_store(settings) as redis:
-        clock, fleet, functions = SystemClock(), FleetStore(redis), FunctionStore(redis)
+    async with open_store(settings) as redis, event_timer(settings, redis, "gateway") as clock:
+        fleet, functions = FleetStore(redis), FunctionStore(redis)
         metrics = GatewayMetrics()
         dispatcher = Dispatcher(
             redis,
@@ -118,6 +120,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
             capacity_wait_s=settings.capacity_wait_s,
             metrics=metrics,
         )
+        clock_page = ClockPage(ClockStore(redis), clock, virtual=settings.clock == "virtual")
         pages = Pages(redis, fleet, MetricsStore(redis), metrics)
         objects = open_objects(settings)
         registry = Registry()
@@ -138,9 +141,8 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
             account=settings.account,
             region=settings.region,
             retention_days=settings.log_retention_days,
-            clock=clock,
         )
-        registry.serve("logs", LogOperations(logs, clock))
+        registry.serve("logs", LogOperations(logs))
         registry.serve("sts", TokenOperations())
         apis = ApiStore(redis)
         sites = Sites(apis)
@@ -161,6 +163,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
             hosts=[urls.host_route(), entrance.host_route()],
             routes=[
                 *_routes(pages),
+                clock_page.route(),
                 CodeDownload(objects).route(),
                 builds.route(),
                 urls.path_route(),

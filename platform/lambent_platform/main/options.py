@@ -16,8 +16,8 @@ from lambent_platform.main.role import EXIT_SETTINGS
 from lambent_platform.main.settings import PREFIX, Settings, SettingsError, flag, load
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-STORES: Final = ("redis", "jobs_redis", "partitions", "objects", "data_dir")
-"""Settings of every role: where its state is."""
+STORES: Final = ("redis", "jobs_redis", "partitions", "objects", "data_dir", "clock")
+"""Settings of every role: where its state is, and what time it goes by."""
 LOGGING: Final = ("log_level", "log_format")
 _NUMBERS: Final = {int: "INTEGER", float: "NUMBER", bool: "BOOLEAN"}
 

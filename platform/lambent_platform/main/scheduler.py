@@ -16,6 +16,7 @@ from lambent_platform.contracts import limits
 from lambent_platform.contracts.clock import SystemClock
 from lambent_platform.contracts.errors import StoreUnavailable
 from lambent_platform.core.images import ImagePlans
+from lambent_platform.main.clock import event_timer
 from lambent_platform.main.options import LOGGING, STORES, with_settings
 from lambent_platform.main.pollers import make_pollers
 from lambent_platform.main.role import run_role
@@ -64,8 +65,7 @@ def scheduler(settings: Settings) -> None:
 
 async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[], None] = lambda: None) -> None:
     """Run the scheduler's loops, or stand by for them, until `stop`; `on_queued` is told of every build ordered."""
-    async with open_store(settings) as redis:
-        clock = SystemClock()
+    async with open_store(settings) as redis, event_timer(settings, redis, "scheduler") as clock:
         fleet, demand = FleetStore(redis), DemandStore(redis)
         invocations = InvocationStore(redis, wait_for_disk=settings.durability == "always")
         functions = FunctionStore(redis)
@@ -86,7 +86,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
             jobs,
             objects,
             LogStore(redis, objects, retention_days=settings.log_retention_days),
-            clock,
+            SystemClock(),
             image_tag=lambda runtime: plans.plan(runtime).tag,
         )
         deliverer = Deliverer(invocations, functions, clock)

@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     durability: Literal["everysec", "always"] = Field(
         "everysec", description="When an accepted event is on disk: within a second, or before the answer."
     )
+    clock: Literal["real", "virtual"] = Field(
+        "real",
+        description="Event time: the machine's, or one that `lambent clock` moves ahead. The same for all roles.",
+    )
     sandbox: Literal["auto", "docker", "process"] = Field(
         "auto", description="How functions are walled in; auto takes docker where an engine answers."
     )

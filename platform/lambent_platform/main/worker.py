@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 import click
 import structlog
 
-from lambent_platform.contracts.clock import SystemClock
 from lambent_platform.contracts.errors import SandboxError
 from lambent_platform.core.images import ImagePlans
 from lambent_platform.core.keepalive import KeepAlive
+from lambent_platform.main.clock import event_timer
 from lambent_platform.main.engine import chosen_sandbox
 from lambent_platform.main.folders import WorkerFolder, make_private, worker_folder, write_atomically
 from lambent_platform.main.options import LOGGING, STORES, with_settings
@@ -68,6 +68,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             open_store(settings) as redis,
             _open_driver(settings, folder) as (driver, info),
             _log_pump(settings, redis) as logs,
+            event_timer(settings, redis, "worker") as clock,
         ):
             fleet, runtimes = FleetStore(redis), dict(info.runtimes)
             worker_id = await _succeed(folder, fleet, settings.worker_id or folder.worker_id)
@@ -91,7 +92,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 driver_info=replace(info, runtimes=runtimes),
                 code=CodeCache(open_objects(settings), folder.path / "cache"),
                 logs=logs,
-                clock=SystemClock(),
+                clock=clock,
                 liveness_ms=redis.now_ms,
             )
             watching = asyncio.create_task(_watch_images(driver, runtimes))

@@ -32,6 +32,8 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
                 wake-mappings LIST the scheduler's pollers sleep on. All in the home partition
                 stream-notes HASH uuid → where its consumer group began, how far failing batches have got
     streams     on `--streams-redis`: keys of producers' choice, none beginning l1:{ or rq:, with groups lambent:<uuid>
+    clock       clock, clockseen HASH · clockbeats ZSET · clockbox:<process>, clockmoves LIST: lua/clock/prelude.lua;
+                all in the home partition, and with a movable clock only
     roles       leader STRING · metrics HASH role → snapshot · objects-owner STRING, which the object store holds too
 """
 

@@ -30,6 +30,7 @@ _OWN: Final[Mapping[str, tuple[str, str]]] = {
     "ls": ("lambent.cli.functions:ls", "List the functions."),
     "rm": ("lambent.cli.functions:rm", "Delete functions."),
     "url": ("lambent.cli.functions:url", "Print, create or delete a function's URL."),
+    "clock": ("lambent.cli.clock:clock", "Show event time, or move it ahead."),
     "ps": ("lambent.cli.ps:ps", "Show what is running: execution environments and stems."),
 }
 
