@@ -117,6 +117,7 @@ class Recorder:
         self.polling: dict[str, Assignment] = {}
         self.calls = 0
         self.failing: set[str] = set()
+        self.forgotten: list[str] = []
         self.holding = asyncio.Event()
         self.holding.set()
 
@@ -133,6 +134,10 @@ class Recorder:
             await self.holding.wait()
         finally:
             del self.polling[assignment.record.uuid]
+
+    async def forget(self, record: MappingRecord) -> None:
+        """Note what is cleaned up."""
+        self.forgotten.append(record.uuid)
 
 
 @pytest_asyncio.fixture
@@ -196,8 +201,9 @@ async def test_a_mappings_life(supervised: Supervised) -> None:
     await store.write(deleted(one, now_ms=4))
     assert await settled(store, one) is None
     assert one.uuid in kind.polling, "what is in hand ends although the mapping is gone"
+    assert not kind.forgotten
     kind.holding.set()
-    await until(lambda: not kind.polling)
+    await until(lambda: kind.forgotten == [one.uuid] and not kind.polling)
 
 
 async def test_one_mappings_trouble_is_its_own(supervised: Supervised) -> None:
@@ -232,6 +238,7 @@ async def test_pollers_derive_from_what_is_stored(redis: RedisStore) -> None:
         assert found is not None
         assert found.state == "Disabled"
         assert list(kind.polling) == [waiting.uuid]
+        await until(lambda: kind.forgotten == [gone.uuid])
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -58,3 +58,6 @@ class PollerKind(Protocol):
         It may be cancelled at any moment, with batches in hand: what was taken must come back by itself. Exceptions
         are logged and reported by the supervisor, which calls this again after a while.
         """
+
+    async def forget(self, record: MappingRecord) -> None:
+        """Take back what a mapping that is deleted has left at its source. `poll` has returned, or never ran."""

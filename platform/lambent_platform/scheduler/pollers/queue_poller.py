@@ -63,6 +63,9 @@ class QueuePoller:
         async with self._arrivals.interested(ref.ident) as interest, asyncio.TaskGroup() as group:
             await _Polling(assignment, ref, self._calls, self._arrivals, interest, self._timer, group).run()
 
+    async def forget(self, record: MappingRecord) -> None:
+        """Nothing is left of a mapping at its queue."""
+
 
 class _Polling:
     """One mapping being polled."""

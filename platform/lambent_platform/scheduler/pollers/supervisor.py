@@ -42,7 +42,7 @@ class MappingSupervisor:
         self._kinds = kinds
         self._polled: dict[str, _Polled] = {}
         self._draining: set[asyncio.Task[None]] = set()
-        """Tasks of mappings that are gone, which finish what they have in hand."""
+        """What lets mappings that are gone finish what they have in hand."""
         self._results: dict[str, str] = {}
         """What is to be written."""
         self._reported: dict[str, str] = {}
@@ -101,12 +101,23 @@ class MappingSupervisor:
         polled = self._polled.pop(record.uuid, None)
         self._results.pop(record.uuid, None)
         self._reported.pop(record.uuid, None)
-        if polled is None:
-            return
-        polled.assignment.apply(record)
-        if polled.task is not None and not polled.task.done():
-            self._draining.add(polled.task)
-            polled.task.add_done_callback(self._draining.discard)
+        if polled is not None:
+            polled.assignment.apply(record)
+        ending = asyncio.create_task(self._forget(record, polled.task if polled else None))
+        self._draining.add(ending)
+        ending.add_done_callback(self._draining.discard)
+
+    async def _forget(self, record: MappingRecord, task: asyncio.Task[None] | None) -> None:
+        """Let a mapping that is gone finish what it has in hand, and clean up behind it."""
+        try:
+            if task is not None:
+                await asyncio.wait({task})
+            await self._kinds[source_rules(record.source_arn).kind].forget(record)
+        except Exception:
+            log.exception("a deleted mapping left something", mapping=record.uuid, source=record.source_arn)
+        finally:
+            if task is not None:
+                task.cancel()
 
     async def _keep(self, assignment: Assignment) -> None:
         """Run one mapping's poller again and again while it is wanted."""
