@@ -27,6 +27,7 @@ from lambent_platform.gateway.lambda_api.code_download import CodeDownload
 from lambent_platform.store.functions import FunctionStore
 from lambent_platform.store.mappings import MappingStore
 from lambent_platform.store.objects import ObjectStore
+from lambent_platform.store.queues import QueueStore
 from lambent_platform.store.redis import open_redis
 
 ROLE = "arn:aws:iam::000000000000:role/r"
@@ -94,7 +95,13 @@ class LambdaApi:
             registry = Registry()
             serve_lambda(
                 registry,
-                LambdaServices(functions=functions, objects=objects, mappings=MappingStore(redis), clock=SystemClock()),
+                LambdaServices(
+                    functions=functions,
+                    objects=objects,
+                    mappings=MappingStore(redis),
+                    queues=QueueStore(redis),
+                    clock=SystemClock(),
+                ),
             )
             app = make_app(registry, catalog=self.catalog, routes=[CodeDownload(objects).route()])
             self.port = await stack.enter_async_context(listening(app, "127.0.0.1", 0, drain_s=0.1))

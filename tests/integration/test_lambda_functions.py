@@ -217,7 +217,10 @@ BAD_CREATIONS = {
     "no code": ({"Code": {}}, "Please provide a source for function code."),
     "image": ({"Code": {"ImageUri": "x:1"}, "PackageType": "Image"}, "Container images are not served yet"),
     "layers": ({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]}, "Layers are not served yet"),
-    "dead letters": ({"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}}, "Dead-letter queues"),
+    "dead letters": (
+        {"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}},
+        "The dead letter target arn:aws:sqs:us-east-1:000000000000:q is invalid: the queue does not exist.",
+    ),
     "reserved variable": (
         {"Environment": {"Variables": {"AWS_REGION": "x", "LAMBDA_TASK_ROOT": "y"}}},
         "Lambda was unable to configure your environment variables because the environment variables you have provided"

@@ -370,26 +370,6 @@ def test_event_invoke_config_lifecycle(lambda_api: Any, client: Any) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("destination", "text"),
-    [
-        (
-            "arn:aws:sqs:us-east-1:000000000000:q",
-            "The destination arn:aws:sqs:us-east-1:000000000000:q is not served yet",
-        ),
-        (f"{FN}:none", f"The destination ARN {FN}:none is invalid."),
-        (ARN, "You can't specify the function as a destination for itself."),
-        ("arn:aws:iam:us-east-1:000000000000:x", "The provided destination config DestinationConfig(onSuccess=OnSucc"),
-    ],
-)
-def test_destinations_must_be_other_functions(client: Any, destination: str, text: str) -> None:
-    """A destination that an event cannot be sent to is refused when it is set, not when the event is lost."""
-    config = {"OnSuccess": {"Destination": destination}}
-    code, message = refused(lambda: client.put_function_event_invoke_config(FunctionName="f", DestinationConfig=config))
-    assert code == "InvalidParameterValueException"
-    assert message.startswith(text)
-
-
 def test_event_invoke_configs_of_nothing(client: Any) -> None:
     """Without a setting, or for a function or qualifier that is not there, there is nothing to put."""
     put = client.put_function_event_invoke_config

@@ -14,6 +14,7 @@ from lambent_platform.contracts.events import EventMeta
 from lambent_platform.contracts.function import CodePackage, FunctionRecord, FunctionVersion
 from lambent_platform.contracts.invocation import Invocation
 from lambent_platform.contracts.names import LATEST, FunctionRef
+from lambent_platform.contracts.queues import QueueRecord
 from lambent_platform.core.destinations import DELIVERY_AGE_MAX_MS
 from lambent_platform.core.retries import Attempt, expire, settle
 from lambent_platform.scheduler.delivery import Deliverer
@@ -23,6 +24,7 @@ from lambent_platform.store.demand import DemandStore, WaitingEvent
 from lambent_platform.store.functions import FunctionStore
 from lambent_platform.store.invocations import InvocationStore
 from lambent_platform.store.outbox import OutboxStore
+from lambent_platform.store.queues import QueueStore
 from lambent_platform.store.redis import RedisStore, open_redis
 
 SOURCE, AFTER, OTHER = FunctionRef("source"), FunctionRef("after"), FunctionRef("other")
@@ -51,7 +53,8 @@ class Post:
         self.demand = DemandStore(redis)
         self.dead = DeadEventStore(redis)
         self.outbox = OutboxStore(redis)
-        self.deliverer = Deliverer(self.invocations, self.functions, self.clock)
+        self.queues = QueueStore(redis)
+        self.deliverer = Deliverer(self.invocations, self.functions, self.queues, self.clock)
         self.sent = 0
 
     async def set_up(self) -> None:
@@ -183,6 +186,48 @@ async def test_what_is_refused_for_good_is_kept(post: Post) -> None:
     assert (dead[missing].undelivered, dead[large].undelivered) == (False, True)
     counts = await post.demand.event_counts()
     assert (counts["refused_on_failure"], counts["refused_on_success"], counts["dead"]) == (1, 1, 2)
+
+
+async def test_a_dead_letter_queue_and_a_destination_both_get_theirs(post: Post) -> None:
+    """The queue gets the event itself with what happened in attributes, the destination the envelope."""
+    record = QueueRecord(account=SOURCE.account, region=SOURCE.region, name="dlq")
+    queue = await post.queues.create(record)
+    assert queue is not None
+    event_id = await post.end(b'{"n":  1}', dead_letter=record.arn, on_failure=AFTER.arn)
+
+    async def all_there() -> bool:
+        return await post.outbox.boxes() == []
+
+    async with post.working():
+        await post.until(all_there)
+    [message] = (await post.queues.receive(queue, count=10, now_ms=post.clock.at_ms)).messages
+    assert message.body == '{"n":  1}'
+    shown = {name: (one["DataType"], one["StringValue"]) for name, one in message.message_attributes.items()}
+    assert shown == {
+        "RequestID": ("String", event_id),
+        "ErrorCode": ("Number", "429"),
+        "ErrorMessage": ("String", "The event is older than its maximum age of 21600 seconds."),
+    }
+    [envelope] = await post.received(AFTER)
+    assert envelope["requestContext"]["condition"] == "EventAgeExceeded"  # type: ignore[index]
+    assert envelope["requestPayload"] == {"n": 1}
+    assert await post.dead.functions() == {}
+
+
+async def test_a_queue_that_was_deleted(post: Post) -> None:
+    """A dead letter whose queue is gone stays a dead event of its function."""
+    record = QueueRecord(account=SOURCE.account, region=SOURCE.region, name="dlq")
+    assert await post.queues.create(record) is not None
+    await post.queues.drop(record.ref)
+    event_id = await post.end(dead_letter=record.arn)
+
+    async def is_dead() -> bool:
+        return await post.dead.ids(SOURCE.ident) == [event_id]
+
+    async with post.working():
+        await post.until(is_dead)
+    [dead] = await post.dead.load(SOURCE.ident, [event_id])
+    assert dead.refusals == {"dead_letter": "QueueDoesNotExist: The specified queue does not exist."}
 
 
 async def test_a_delivery_is_given_up_after_hours(post: Post) -> None:

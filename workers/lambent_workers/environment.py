@@ -20,6 +20,7 @@ from lambent_platform.contracts.function import FunctionVersion
 from lambent_platform.contracts.limits import INIT_TIMEOUT_S, SYNC_PAYLOAD_BYTES
 from lambent_platform.core import report
 from lambent_platform.core.environment_states import CALLABLE, move
+from lambent_platform.core.lineage import new_trace
 from lambent_platform.store.invocations import Work
 from lambent_workers import failures
 from lambent_workers.drivers.port import Exit
@@ -262,7 +263,7 @@ class Environment:
                 invocation.id,
                 int((time.time() + left_s) * 1000),
                 invocation.qualified_arn,
-                invocation.trace_id or _trace_id(invocation.id),
+                invocation.trace_id or new_trace(invocation.id),
                 invocation.client_context,
                 invocation.payload,
             )
@@ -451,9 +452,3 @@ class Environment:
             return
         if self._work is work:
             self._deliver(work)
-
-
-def _trace_id(request_id: str) -> str:
-    """Make a trace header of a request id, for callers that brought none."""
-    digits = request_id.replace("-", "")
-    return f"Root=1-{digits[:8]}-{digits[8:]};Parent={digits[-16:]};Sampled=0"

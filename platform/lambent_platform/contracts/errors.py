@@ -100,6 +100,12 @@ class TooManyRequests(ApiError):
     code, status, message_key = "TooManyRequestsException", 429, "message"
 
 
+class RecursiveInvocation(ApiError):
+    """The invocation would be one turn too many of a loop, and the function does not allow that."""
+
+    code, status = "RecursiveInvocationException", 400
+
+
 class NotImplementedByUs(ApiError):
     """An operation of the service model that is not served."""
 

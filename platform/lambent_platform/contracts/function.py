@@ -10,6 +10,7 @@ from lambent_platform.contracts import limits
 from lambent_platform.contracts.names import LATEST, FunctionRef, target_id
 
 State = Literal["Pending", "Active", "Inactive", "Failed"]
+RecursiveLoop = Literal["Terminate", "Allow"]
 UpdateStatus = Literal["", "InProgress", "Successful", "Failed"]
 
 
@@ -128,6 +129,8 @@ class FunctionRecord:
     url_configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     event_invoke_configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reserved_concurrency: int | None = None
+    recursive_loop: RecursiveLoop = "Terminate"
+    """What becomes of an invocation that is part of a loop (`core.lineage`)."""
     next_version: int = 1
     generation: int = 0
 

@@ -72,11 +72,6 @@ def refuse_unserved(params: Mapping[str, Any]) -> None:
     for name, text in _NOT_SERVED.items():
         if params.get(name):
             raise invalid(text)
-    if (params.get("DeadLetterConfig") or {}).get("TargetArn"):
-        raise invalid(
-            "Dead-letter queues and topics are not served yet: "
-            "give the function an on-failure destination (PutFunctionEventInvokeConfig)."
-        )
 
 
 def configuration_fields(params: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,6 +93,8 @@ def configuration_fields(params: Mapping[str, Any], shown: Mapping[str, Any]) ->
         variables = params["Environment"].get("Variables", {})
         check_variables(variables)
         fields["environment"] = variables
+    if "DeadLetterConfig" in params:
+        fields["dead_letter_arn"] = params["DeadLetterConfig"].get("TargetArn", "")
     if "Architectures" in params:
         fields["architecture"] = params["Architectures"][0]
     kept = {**shown, **{name: params[name] for name in _SHOWN_ONLY if name in params}}

@@ -5,6 +5,8 @@ Source: Lambda Developer Guide, "Retaining records of asynchronous invocations".
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -17,7 +19,7 @@ from lambent_platform.core.retries import cut
 
 DELIVERY_AGE_MAX_MS: Final = 6 * 3600 * 1000
 """How long (event time) a delivery that cannot be made is tried again: as long as an event may wait by default."""
-FIFO_SUFFIX: Final = ".fifo"
+_UNREADABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +73,23 @@ def _json(data: bytes) -> Any:
 
 
 def _dead_letter_attributes(ending: Ending, request_id: str) -> dict[str, Any]:
-    message = cut(ending.error_message) or ending.error_type or ending.condition
-    # SQS takes neither empty values nor characters that XML has not.
-    message = "".join(c if c >= " " or c in "\t\n\r" else "�" for c in message)
+    message = readable((ending.error_message or ending.error_type or ending.condition).encode())
     return {
         "RequestID": {"DataType": "String", "StringValue": request_id},
         "ErrorCode": {"DataType": "Number", "StringValue": str(ending.status_code)},
         "ErrorMessage": {"DataType": "String", "StringValue": cut(message)},
     }
+
+
+def readable(data: bytes) -> str:
+    """Return bytes as text that a queue takes: what no character of XML can be is replaced."""
+    return _UNREADABLE.sub("\ufffd", data.decode(errors="replace"))
+
+
+def message_bytes(body: str, attributes: Mapping[str, Mapping[str, Any]]) -> int:
+    """How large a queue takes a message to be: its body, and the names, types and values of its attributes."""
+    texts = (text for name, one in attributes.items() for text in (name, one["DataType"], one.get("StringValue", "")))
+    return len(body.encode()) + sum(len(text.encode()) for text in texts)
 
 
 def target_kind(arn: str) -> Literal["function", "queue", ""]:

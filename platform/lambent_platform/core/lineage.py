@@ -22,10 +22,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
+from lambent_platform.contracts.function import RecursiveLoop
+
 TURNS_MAX: Final = 16
 """How often one chain may run a function; the next time it is stopped, unless the function allows it."""
-TERMINATE: Final = "Terminate"
-ALLOW: Final = "Allow"
+TERMINATE: Final[RecursiveLoop] = "Terminate"
+ALLOW: Final[RecursiveLoop] = "Allow"
 STOPPED_MESSAGE: Final = (
     "Lambda detected an infinite loop: your function was invoked in a recursive loop with other AWS resources, "
     "and its invocation was stopped."
@@ -53,7 +55,7 @@ class Turn:
     number: int
     """Which turn of this function in this chain it is; 1 for the first."""
 
-    def stopped(self, recursive_loop: str) -> bool:
+    def stopped(self, recursive_loop: RecursiveLoop) -> bool:
         """Whether it must not run, by the function's setting (`Terminate` or `Allow`)."""
         return self.number > TURNS_MAX and recursive_loop != ALLOW
 

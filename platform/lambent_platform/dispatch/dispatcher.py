@@ -20,11 +20,18 @@ import structlog
 
 from lambent_platform.contracts.clock import EventClock
 from lambent_platform.contracts.environment import EnvironmentState
-from lambent_platform.contracts.errors import ApiError, ServiceException, StoreUnavailable, TooManyRequests
+from lambent_platform.contracts.errors import (
+    ApiError,
+    RecursiveInvocation,
+    ServiceException,
+    StoreUnavailable,
+    TooManyRequests,
+)
 from lambent_platform.contracts.function import FunctionRecord, FunctionVersion
 from lambent_platform.contracts.invocation import Invocation, Reply
 from lambent_platform.contracts.limits import INIT_TIMEOUT_S
 from lambent_platform.contracts.names import FunctionRef
+from lambent_platform.core import lineage, retries
 from lambent_platform.core.resolution import event_meta, not_found, resolve
 from lambent_platform.dispatch.metrics import CallMetrics
 from lambent_platform.store.batches import Batcher
@@ -109,6 +116,7 @@ class Dispatcher:
 
         Raises:
             ResourceNotFound, ResourceConflict: it cannot be called.
+            RecursiveInvocation: the chain that `trace_id` tells of has called it too often.
             TooManyRequests: no concurrency, or no room on any worker within the capacity wait.
             ServiceException: the platform lost the call.
             StoreUnavailable: Redis is away.
@@ -131,6 +139,13 @@ class Dispatcher:
     ) -> tuple[FunctionVersion, Placement]:
         for attempt in range(STALE_TRIES):
             record, version = await self._resolve(ref, fresh=attempt > 0)
+            turn = lineage.next_turn(options.trace_id, ref.ident, call_id)
+            if turn.stopped(record.recursive_loop):
+                if attempt == 0:
+                    continue  # it may be allowed since the function was read
+                log.warning("recursive loop stopped", function=ref.arn, request_id=call_id, turn=turn.number)
+                await self._invocations.count_stopped(version.target)
+                raise RecursiveInvocation(lineage.STOPPED_MESSAGE, Type="User")
             invocation = Invocation(
                 id=call_id,
                 target=version.target,
@@ -139,7 +154,7 @@ class Dispatcher:
                 payload=payload,
                 log_tail=options.log_tail,
                 client_context=options.client_context,
-                trace_id=options.trace_id,
+                trace_id=turn.trace_id,
                 placed_at_ms=time.time_ns() // 1_000_000,
             )
             placement = await self._places.submit((invocation, record.generation))
@@ -182,6 +197,8 @@ class Dispatcher:
     async def accept(self, ref: FunctionRef, payload: bytes, options: CallOptions | None = None) -> str:
         """Accept an asynchronous event; returns its request id once it is as durable as the store was told to be.
 
+        One that would be one turn too many of a loop is accepted too, and ends as dead without being run.
+
         Raises:
             ResourceNotFound, ResourceConflict: the function cannot be called.
             TooManyRequests: its queue is full.
@@ -197,6 +214,10 @@ class Dispatcher:
     async def _accept(self, ref: FunctionRef, event_id: str, payload: bytes, options: CallOptions) -> None:
         for attempt in range(STALE_TRIES):
             record, version = await self._resolve(ref, fresh=attempt > 0)
+            turn = lineage.next_turn(options.trace_id, ref.ident, event_id)
+            stopped = turn.stopped(record.recursive_loop)
+            if stopped and attempt == 0:
+                continue  # it may be allowed since the function was read
             invocation = Invocation(
                 id=event_id,
                 target=version.target,
@@ -204,10 +225,15 @@ class Dispatcher:
                 qualified_arn=ref.qualified_arn if ref.qualifier else ref.arn,
                 payload=payload,
                 client_context=options.client_context,
-                trace_id=options.trace_id,
+                trace_id=turn.trace_id,
                 placed_at_ms=time.time_ns() // 1_000_000,
             )
-            meta = event_meta(record, version, ref, now_ms=self._clock.now_ms())
+            now_ms = self._clock.now_ms()
+            meta = event_meta(record, version, ref, now_ms=now_ms)
+            if stopped:
+                log.warning("recursive loop stopped", function=ref.arn, request_id=event_id, turn=turn.number)
+                await self._invocations.accept_ended(invocation, meta, retries.stop(meta, now_ms=now_ms))
+                return
             placement = await self._accepts.submit((invocation, record.generation, meta))
             if placement is not Placement.STALE:
                 _refuse(placement)

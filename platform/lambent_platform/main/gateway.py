@@ -39,6 +39,7 @@ from lambent_platform.gateway.lambda_api.functions import FunctionOperations
 from lambent_platform.gateway.lambda_api.invoke import InvokeOperation
 from lambent_platform.gateway.lambda_api.mapping_sources import QueueCheck
 from lambent_platform.gateway.lambda_api.policy import PolicyOperations
+from lambent_platform.gateway.lambda_api.recursion import RecursionOperations
 from lambent_platform.gateway.lambda_api.tags import TagOperations
 from lambent_platform.gateway.lambda_api.url_configs import UrlConfigOperations
 from lambent_platform.gateway.lambda_api.versions import VersionOperations
@@ -86,6 +87,7 @@ LAMBDA_OPERATIONS: Final = (
     UrlConfigOperations,
     EventInvokeConfigOperations,
     EventSourceMappingOperations,
+    RecursionOperations,
 )
 """Operations of Lambda that need only what is stored."""
 SERVED: Final[Mapping[str, tuple[type, ...]]] = {
@@ -124,12 +126,14 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         pages = Pages(redis, fleet, MetricsStore(redis), metrics)
         objects = open_objects(settings)
         registry = Registry()
+        queues = QueueStore(redis, wait_for_disk=settings.durability == "always")
         services = LambdaServices(
             functions=functions,
             objects=objects,
             mappings=MappingStore(redis),
+            queues=queues,
             clock=clock,
-            mapping_checks={"sqs": QueueCheck(QueueStore(redis))},
+            mapping_checks={"sqs": QueueCheck(queues)},
         )
         invoke, catalog = InvokeOperation(dispatcher), ServiceCatalog()
         registry.serve("lambda", invoke)

@@ -42,6 +42,7 @@ from lambent_platform.store.jobs import JobQueue, JobStore, open_queue
 from lambent_platform.store.logs import LogStore
 from lambent_platform.store.metrics import MetricsStore
 from lambent_platform.store.outbox import OutboxStore
+from lambent_platform.store.queues import QueueStore
 from lambent_workers.images import runtimes_dir
 
 
@@ -89,7 +90,8 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
             SystemClock(),
             image_tag=lambda runtime: plans.plan(runtime).tag,
         )
-        deliverer = Deliverer(invocations, functions, clock)
+        queues = QueueStore(redis, wait_for_disk=settings.durability == "always")
+        deliverer = Deliverer(invocations, functions, queues, clock)
         holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         capacity = CapacityLoop(
             redis, demand, fleet, invocations, functions, clock, account_concurrency=limits.ACCOUNT_CONCURRENCY

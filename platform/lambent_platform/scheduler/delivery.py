@@ -7,33 +7,54 @@ whose id is; so whoever dies between a delivery and noting it down delivers agai
 from __future__ import annotations
 
 import functools
+import hashlib
 import random
 import time
 import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
+import structlog
+
 from lambent_platform.contracts.clock import EventClock
-from lambent_platform.contracts.errors import InvalidParameterValue, RequestTooLarge, ResourceConflict, TooManyRequests
+from lambent_platform.contracts.errors import (
+    ApiError,
+    InvalidParameterValue,
+    RequestTooLarge,
+    ResourceConflict,
+    TooManyRequests,
+)
+from lambent_platform.contracts.function import FunctionRecord
 from lambent_platform.contracts.invocation import Invocation
 from lambent_platform.contracts.limits import ASYNC_PAYLOAD_BYTES
 from lambent_platform.contracts.names import FunctionRef
+from lambent_platform.contracts.queues import NewMessage, QueueRef
+from lambent_platform.core import lineage, retries
+from lambent_platform.core.destinations import message_bytes, readable, target_kind
+from lambent_platform.core.queue_messages import TRACE_HEADER
 from lambent_platform.core.resolution import event_meta, not_found, resolve
 from lambent_platform.scheduler.capacity import Functions
 from lambent_platform.store.batches import Batcher
 from lambent_platform.store.invocations import InvocationStore, Placement
+from lambent_platform.store.queues import QueueStore
 
 NAMESPACE: Final = uuid.UUID("6f2d1a52-5b1f-4f0e-9d2e-0c4f6f3f7a11")
 ONCE_S: Final = 900
 """How long an accepted delivery is remembered: longer than it takes another scheduler to go on where one was killed."""
 ACCEPT_TRIES: Final = 5
 
+log = structlog.get_logger("scheduler")
+
 
 class Deliverer:
     """Sends to functions and queues, by their ARN; one for each process."""
 
-    def __init__(self, invocations: InvocationStore, functions: Functions, clock: EventClock) -> None:
+    def __init__(
+        self, invocations: InvocationStore, functions: Functions, queues: QueueStore, clock: EventClock
+    ) -> None:
+        self._invocations = invocations
         self._functions = functions
+        self._queues = queues
         self._clock = clock
         self._accepts = Batcher(functools.partial(invocations.accept, once_s=ONCE_S))
 
@@ -49,46 +70,94 @@ class Deliverer:
     ) -> None:
         """Send `body` to a function (also qualified) or a queue; twice with the same `delivery_id` is once.
 
+        `trace_id` is the trace header of what the delivery comes from; a loop through it is stopped as any other is.
         `message_attributes` (in the shape of SQS's model) and `group_id` (of FIFO queues) are for queues alone.
 
         Raises:
             TooManyRequests, StoreUnavailable: not now; try again later.
             ApiError (any other): never; trying again changes nothing.
         """
-        ref = FunctionRef.parse(arn) if ":function:" in arn else None
-        if ref is None:
-            raise InvalidParameterValue(f"Nothing can be sent to {arn}: it is no function.", Type="User")
-        await self._invoke(ref, body, delivery_id, trace_id)
+        event_id = str(uuid.uuid5(NAMESPACE, delivery_id))
+        kind = target_kind(arn)
+        try:
+            if kind == "function":
+                ref = FunctionRef.parse(arn)
+                assert ref is not None  # target_kind has read it
+                await self._invoke(ref, body, event_id, trace_id)
+            elif kind == "queue":
+                await self._send(arn, body, event_id, trace_id, message_attributes or {}, group_id)
+            else:
+                raise InvalidParameterValue(
+                    f"Nothing can be sent to {arn}: it is neither a function nor a queue.", Type="User"
+                )
+        except ApiError as error:
+            # A function that is being made or whose last update failed, a queue that is changed: over later, perhaps.
+            if isinstance(error, ResourceConflict) or (error.status >= 500 and not isinstance(error, TooManyRequests)):
+                raise TooManyRequests(error.message, Type="User") from error
+            raise
 
-    async def _invoke(self, ref: FunctionRef, body: bytes, delivery_id: str, trace_id: str) -> None:
+    async def _invoke(self, ref: FunctionRef, body: bytes, event_id: str, trace_id: str) -> None:
         if len(body) > ASYNC_PAYLOAD_BYTES:
             raise RequestTooLarge(
                 f"Request must be smaller than {ASYNC_PAYLOAD_BYTES} bytes for the InvokeFunction operation",
                 Type="User",
             )
-        event_id = str(uuid.uuid5(NAMESPACE, delivery_id))
+        turn = lineage.next_turn(trace_id, ref.ident, event_id)
         for _ in range(ACCEPT_TRIES):
             record = await self._functions.load(ref.ident)
             if record is None:
                 raise not_found(ref)
-            try:
-                version = resolve(record, ref, roll=random.random())  # noqa: S311 - a weighted choice, not a secret
-            except ResourceConflict as error:
-                # It is being made, or its last update failed: both can be over later.
-                raise TooManyRequests(error.message, Type="User") from error
-            invocation = Invocation(
-                id=event_id,
-                target=version.target,
-                kind="event",
-                qualified_arn=ref.qualified_arn if ref.qualifier else ref.arn,
-                payload=body,
-                trace_id=trace_id,
-                placed_at_ms=time.time_ns() // 1_000_000,
-            )
-            meta = event_meta(record, version, ref, now_ms=self._clock.now_ms())
-            placement = await self._accepts.submit((invocation, record.generation, meta))
+            placement = await self._accept(ref, record, body, event_id, turn)
             if placement is Placement.FULL:
                 raise TooManyRequests(f"The queue of {ref.arn} is full.", Type="User")
             if placement is not Placement.STALE:
                 return
         raise TooManyRequests(f"{ref.arn} changes faster than it can be read.", Type="User")
+
+    async def _accept(
+        self, ref: FunctionRef, record: FunctionRecord, body: bytes, event_id: str, turn: lineage.Turn
+    ) -> Placement:
+        version = resolve(record, ref, roll=random.random())  # noqa: S311 - a weighted choice, not a secret
+        invocation = Invocation(
+            id=event_id,
+            target=version.target,
+            kind="event",
+            qualified_arn=ref.qualified_arn if ref.qualifier else ref.arn,
+            payload=body,
+            trace_id=turn.trace_id,
+            placed_at_ms=time.time_ns() // 1_000_000,
+        )
+        now_ms = self._clock.now_ms()
+        meta = event_meta(record, version, ref, now_ms=now_ms)
+        if turn.stopped(record.recursive_loop):
+            log.warning("recursive loop stopped", function=ref.arn, request_id=event_id, turn=turn.number)
+            await self._invocations.accept_ended(invocation, meta, retries.stop(meta, now_ms=now_ms), once_s=ONCE_S)
+            return Placement.PLACED
+        return await self._accepts.submit((invocation, record.generation, meta))
+
+    async def _send(
+        self, arn: str, body: bytes, message_id: str, trace_id: str, attributes: Mapping[str, Any], group_id: str
+    ) -> None:
+        ref = QueueRef.parse(arn)
+        if ref is None:
+            raise InvalidParameterValue(f"Nothing can be sent to {arn}: it names no queue.", Type="User")
+        queue = await self._queues.known(ref)
+        if queue.fifo and not group_id:
+            raise InvalidParameterValue(f"Nothing can be sent to {arn}: a FIFO queue takes a group.", Type="User")
+        text = readable(body)
+        size = message_bytes(text, attributes)
+        if size > queue.message_bytes_max:
+            raise RequestTooLarge(
+                f"One or more parameters are invalid. Reason: Message must be shorter than {queue.message_bytes_max} "
+                f"bytes; this one has {size}.",
+                Type="User",
+            )
+        message = NewMessage(
+            body=text,
+            message_attributes=attributes,
+            system_attributes={TRACE_HEADER: trace_id} if trace_id else {},
+            group_id=group_id if queue.fifo else "",
+            deduplication_id=hashlib.sha256(message_id.encode()).hexdigest() if queue.fifo else "",
+            id=message_id,
+        )
+        await self._queues.send(queue, [message], now_ms=self._clock.now_ms())

@@ -7,6 +7,7 @@ v:<v>        version v, JSON            a:<alias>    alias, JSON
 tags         JSON                       policies     statements by qualifier, JSON
 url:<q>      URL configuration, JSON    eic:<q>      settings of asynchronous calls, JSON
 next         number of the next version
+recursion    `Allow` where the function may be part of a loop; absent else
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from lambent_platform.contracts.function import Alias, FunctionRecord, FunctionV
 from lambent_platform.contracts.limits import ACCOUNT_CONCURRENCY, UNRESERVED_CONCURRENCY_MIN
 from lambent_platform.contracts.names import LATEST
 from lambent_platform.core.functions import awaiting_preparation, code_bytes
+from lambent_platform.core.lineage import ALLOW, TERMINATE
 from lambent_platform.store.redis import RedisStore, translated
 
 URL_ID: Final = "UrlId"
@@ -51,6 +53,8 @@ def _encode(record: FunctionRecord) -> dict[str, bytes]:
         fields[f"url:{qualifier}"] = orjson.dumps(config)
     for qualifier, config in record.event_invoke_configs.items():
         fields[f"eic:{qualifier}"] = orjson.dumps(config)
+    if record.recursive_loop != TERMINATE:
+        fields["recursion"] = record.recursive_loop.encode()
     if record.tags:
         fields["tags"] = orjson.dumps(record.tags)
     if record.policies:
@@ -77,6 +81,7 @@ def _decode(fields: Mapping[bytes, bytes]) -> FunctionRecord | None:
         url_configs={k: orjson.loads(v) for k, v in groups["url"].items()},
         event_invoke_configs={k: orjson.loads(v) for k, v in groups["eic"].items()},
         reserved_concurrency=int(plain["reserved"]) if "reserved" in plain else None,
+        recursive_loop=ALLOW if plain.get("recursion") == ALLOW.encode() else TERMINATE,
         next_version=int(plain["next"]),
         generation=int(plain["gen"]),
     )

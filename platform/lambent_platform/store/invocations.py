@@ -221,6 +221,12 @@ class InvocationStore:
                 results[index] = Placement.PLACED if said == b"accepted" else Placement(said.decode())
         return results
 
+    async def count_stopped(self, target: str) -> None:
+        """Count a synchronous call that was stopped, being one turn too many of a loop."""
+        with translated():
+            prefix = self._redis.keys.prefix(split_target(target)[0])
+            await self._redis.client.hincrby(f"{prefix}eventcounts", "recursive", 1)
+
     async def cancel(self, call_id: str, target: str) -> bool:
         """Take a waiting call back; False where it is not waiting any more."""
         prefix = self._redis.keys.prefix(split_target(target)[0])

@@ -14,6 +14,7 @@ from lambent_platform.gateway.lambda_api.event_invoke_configs import EventInvoke
 from lambent_platform.gateway.lambda_api.event_source_mappings import EventSourceMappingOperations
 from lambent_platform.gateway.lambda_api.functions import FunctionOperations
 from lambent_platform.gateway.lambda_api.policy import PolicyOperations
+from lambent_platform.gateway.lambda_api.recursion import RecursionOperations
 from lambent_platform.gateway.lambda_api.tags import TagOperations
 from lambent_platform.gateway.lambda_api.url_configs import UrlConfigOperations
 from lambent_platform.gateway.lambda_api.versions import VersionOperations
@@ -33,6 +34,7 @@ def serve_lambda(registry: Registry, services: LambdaServices) -> None:
         UrlConfigOperations(services),
         EventInvokeConfigOperations(services),
         EventSourceMappingOperations(services),
+        RecursionOperations(services),
         AccountOperations(services),
     ):
         registry.serve("lambda", operations)

@@ -19,6 +19,7 @@ from lambent_platform.gateway.lambda_api.mapping_sources import SourceCheck
 from lambent_platform.store.functions import FunctionStore
 from lambent_platform.store.mappings import MappingStore
 from lambent_platform.store.objects import ObjectStore
+from lambent_platform.store.queues import QueueStore
 
 PAGE_ITEMS: Final = 50
 NAME_CHARACTERS_MAX: Final = 64
@@ -37,6 +38,7 @@ class LambdaServices:
     functions: FunctionStore
     objects: ObjectStore
     mappings: MappingStore
+    queues: QueueStore
     clock: EventClock
     mapping_checks: Mapping[str, SourceCheck] = field(default_factory=dict)
     """By the kind of a mapping's source."""

@@ -1,7 +1,5 @@
 """How asynchronous calls of a function are retried, how old they may get, and where their results go.
 
-Destinations are functions for now; a queue or a topic is refused, since an event that was sent there would be lost.
-
 Source: Lambda API reference, `PutFunctionEventInvokeConfig` and its siblings; texts as Lambda replies.
 """
 
@@ -17,10 +15,10 @@ from lambent_platform.contracts.names import LATEST, FunctionRef
 from lambent_platform.core.configuration import invalid
 from lambent_platform.gateway.aws.registry import Params, RequestContext, Result, operation
 from lambent_platform.gateway.lambda_api.access import LambdaServices, change, named, page, read, unqualified
+from lambent_platform.gateway.lambda_api.destinations import check_destination
 
 _MEMBERS: Final = ("MaximumRetryAttempts", "MaximumEventAgeInSeconds", "DestinationConfig")
 _SIDES: Final = ("OnSuccess", "OnFailure")
-_NOT_YET: Final = ("sqs", "sns", "events", "s3")
 
 
 class EventInvokeConfigOperations:
@@ -28,6 +26,7 @@ class EventInvokeConfigOperations:
 
     def __init__(self, services: LambdaServices) -> None:
         self._functions = services.functions
+        self._queues = services.queues
         self._clock = services.clock
 
     @operation("PutFunctionEventInvokeConfig")
@@ -45,7 +44,7 @@ class EventInvokeConfigOperations:
         given: dict[str, Any] = {name: params[name] for name in _MEMBERS if name in params}
         if not given:
             raise invalid("You must specify at least one of error handling or destination setting.")
-        await self._check_destinations(context, params, ref)
+        await self._check_destinations(params, ref)
 
         def decide(record: FunctionRecord) -> tuple[FunctionRecord, Mapping[str, Any]]:
             _check(record, ref)
@@ -57,23 +56,11 @@ class EventInvokeConfigOperations:
             raise ResourceNotFound("The function doesn't exist.", Type="User")
         return _render(await change(self._functions, ref, decide), ref)
 
-    async def _check_destinations(self, context: RequestContext, params: Params, ref: FunctionRef) -> None:
+    async def _check_destinations(self, params: Params, ref: FunctionRef) -> None:
         for side in _SIDES:
             arn = (params.get("DestinationConfig", {}).get(side) or {}).get("Destination")
-            if not arn:
-                continue
-            service = arn.split(":")[2] if arn.count(":") >= 5 else ""
-            if service in _NOT_YET:
-                raise invalid(f"The destination {arn} is not served yet: only functions can be destinations.")
-            destination = FunctionRef.parse(arn, account=context.account, region=context.region)
-            if service != "lambda" or destination is None:
-                raise invalid(f"The provided destination config {_described(params)} is invalid.")
-            if destination.ident == ref.ident:
-                raise invalid("You can't specify the function as a destination for itself.")
-            target = await self._functions.load(destination.ident)
-            qualifier = destination.qualifier or LATEST
-            if target is None or (qualifier not in target.versions and qualifier not in target.aliases):
-                raise invalid(f"The destination ARN {arn} is invalid.")
+            if arn:
+                await check_destination(arn, ref, _described(params), self._functions, self._queues)
 
     @operation("GetFunctionEventInvokeConfig")
     async def get_function_event_invoke_config(self, context: RequestContext, params: Params) -> Result:

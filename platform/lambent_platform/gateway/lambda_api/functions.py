@@ -42,6 +42,7 @@ from lambent_platform.gateway.lambda_api.access import (
     read_marker,
     unqualified,
 )
+from lambent_platform.gateway.lambda_api.destinations import check_dead_letter
 
 _CODE_MEMBERS: Final = ("ZipFile", "S3Bucket", "S3Key", "S3ObjectVersion", "ImageUri")
 _MANDATORY: Final = "Runtime and Handler are mandatory parameters for functions created with deployment packages."
@@ -52,6 +53,7 @@ class FunctionOperations:
 
     def __init__(self, services: LambdaServices) -> None:
         self._functions = services.functions
+        self._queues = services.queues
         self._objects = services.objects
         self._clock = services.clock
 
@@ -70,6 +72,7 @@ class FunctionOperations:
         if await self._functions.load(ref.ident) is not None:
             raise _exists(ref)
         fields = configuration_fields(params, {})
+        await check_dead_letter(fields.get("dead_letter_arn", ""), self._queues)
         tags = params.get("Tags", {})
         check_tags(tags)
         code = await deployment.package(params["Code"], params["Runtime"], self._objects)
@@ -159,7 +162,8 @@ class FunctionOperations:
         """Change the configuration of `$LATEST`."""
         ref = unqualified(context, params)
         before = self._updatable(await read(self._functions, ref), params)
-        configuration_fields(params, before.passthrough)
+        fields = configuration_fields(params, before.passthrough)
+        await check_dead_letter(fields.get("dead_letter_arn", ""), self._queues)
         runtime = params.get("Runtime", before.runtime)
         code = await deployment.for_runtime(before.code, before.runtime, runtime, self._objects)
 
