@@ -191,7 +191,8 @@ def test_timestamps() -> None:
         ({"Environment": {"Variables": {"AB": "c"}}}, {"environment": {"AB": "c"}}),
         ({"Architectures": ["arm64"]}, {"architecture": "arm64"}),
         ({"EphemeralStorage": {"Size": 10240}}, {"ephemeral_mb": 10240}),
-        ({"Layers": [], "DeadLetterConfig": {"TargetArn": ""}}, {}),
+        ({"Layers": [], "DeadLetterConfig": {"TargetArn": ""}}, {"dead_letter_arn": ""}),
+        ({"DeadLetterConfig": {"TargetArn": "arn:q"}}, {"dead_letter_arn": "arn:q"}),
     ],
 )
 def test_configuration_fields(params: dict[str, Any], fields: dict[str, Any]) -> None:
