@@ -46,6 +46,7 @@ from lambent_platform.gateway.lambda_api.versions import VersionOperations
 from lambent_platform.gateway.logs_api import LogOperations
 from lambent_platform.gateway.metrics import GatewayMetrics
 from lambent_platform.gateway.pages import Pages
+from lambent_platform.gateway.stacks import StackPages
 from lambent_platform.gateway.sts import TokenOperations
 from lambent_platform.main.clock import event_timer
 from lambent_platform.main.options import LOGGING, STORES, with_settings
@@ -61,6 +62,7 @@ from lambent_platform.store.logs import LogStore
 from lambent_platform.store.mappings import MappingStore
 from lambent_platform.store.metrics import MetricsStore
 from lambent_platform.store.queues import QueueStore
+from lambent_platform.store.stacks import StackStore
 from lambent_workers.images import runtimes_dir
 
 _SETTINGS: Final = (
@@ -170,6 +172,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
                 clock_page.route(),
                 CodeDownload(objects).route(),
                 builds.route(),
+                StackPages(StackStore(redis), account=settings.account, region=settings.region).route(),
                 urls.path_route(),
                 entrance.path_route(),
             ],

@@ -17,6 +17,7 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
                 taken:<id> STRING, for a while: an event that must not be accepted again was
     counts      running HASH ident → calls now, `*` → those without reserved concurrency · meter:<ident> HASH
     demand      demand SET of targets that wait · wake LIST the scheduler sleeps on
+    stacks      stack:<ident> HASH body, revision · stacks ZSET of idents: see stacks.py
     builds      job:<id> HASH · wake-preparation LIST the preparation loop sleeps on
     logs        loggroups ZSET · logstreams, logchunks, logfirsts, logtail:<group>: see logs.py
     queues      queue:<ident> HASH · queues ZSET of idents · queue-generation STRING · deadletters HASH ident → ident of
