@@ -63,6 +63,73 @@ async def build_log(transport: Transport, name: str) -> str:
     return answer.body.decode(errors="replace")
 
 
+class FunctionWatch:
+    """Waits for what the platform does with one function, and tells of it."""
+
+    def __init__(self, transport: Transport, name: str, on_progress: OnProgress, *, timeout_s: float) -> None:
+        self._transport = transport
+        self._name = name
+        self._tell = on_progress
+        self._deadline = time.monotonic() + timeout_s
+        self._timeout_s = timeout_s
+        self._log_lines = 0
+
+    async def get(self) -> Function:
+        """Return the function as it is now.
+
+        Raises:
+            ResourceNotFound: there is none.
+        """
+        answer = await self._transport.request("GET", function_path(self._name) + "/configuration")
+        return Function.from_api(answer.json())
+
+    async def settle(self, function: Function) -> Function:
+        """Wait until the platform has done what was asked before.
+
+        Raises:
+            DeployFailed: the deadline passed.
+        """
+        polls = 0
+        while function.busy:
+            reason = function.state_reason if function.state == "Pending" else function.update_reason
+            self._tell(Progress("preparing", text=reason))
+            pause = _POLL_S[min(polls, len(_POLL_S) - 1)]
+            polls += 1
+            if time.monotonic() + pause > self._deadline:
+                raise DeployFailed(
+                    f"{self._name} was not ready within {self._timeout_s:g} s: {reason or function.state}",
+                    build_log=await build_log(self._transport, self._name),
+                )
+            await asyncio.sleep(pause)
+            if polls > len(_POLL_S):
+                await self._tell_log()
+            function = await self.get()
+        return function
+
+    async def finish(self) -> Function:
+        """Wait as `settle` does.
+
+        Raises:
+            DeployFailed: the deadline passed, or the platform cannot run the function.
+        """
+        function = await self.settle(await self.get())
+        if function.failure is not None:
+            reason, code = function.failure
+            raise DeployFailed(
+                reason or "the platform gave no reason",
+                code=code,
+                build_log=await build_log(self._transport, self._name),
+            )
+        return function
+
+    async def _tell_log(self) -> None:
+        """Pass on what the build log has got since the last time."""
+        lines = (await build_log(self._transport, self._name)).splitlines()
+        for line in lines[self._log_lines :]:
+            self._tell(Progress("log", text=line))
+        self._log_lines = len(lines)
+
+
 class Deployment:
     """One deployment of one function. Make a new one for the next."""
 
@@ -72,9 +139,7 @@ class Deployment:
         self._transport = transport
         self._spec = spec
         self._tell = on_progress
-        self._deadline = time.monotonic() + timeout_s
-        self._timeout_s = timeout_s
-        self._log_lines = 0
+        self._watch = FunctionWatch(transport, spec.name, on_progress, timeout_s=timeout_s)
 
     async def run(self) -> Function:
         """Create the function, or change what differs, and wait until it is Active.
@@ -88,15 +153,15 @@ class Deployment:
         package = await asyncio.to_thread(pack, self._spec.folder)
         self._tell(Progress("packed", files=package.files, total=len(package.content)))
         try:
-            current = await self._get()
+            current = await self._watch.get()
         except ResourceNotFound:
             try:
                 await self._create(package)
             except ResourceConflict:
-                current = await self._settle(await self._get())
+                current = await self._watch.settle(await self._watch.get())
                 return await self._update(current, package)
             return await self._finish()
-        return await self._update(await self._settle(current), package)
+        return await self._update(await self._watch.settle(current), package)
 
     async def _update(self, current: Function, package: Package) -> Function:
         new_code = current.code_sha256 != package.sha256 or current.failure is not None
@@ -108,7 +173,7 @@ class Deployment:
             await self._send("PUT", "/configuration", self._spec.configuration())
             if new_code:
                 # The old code may not suit the new configuration; only what both give together is judged.
-                await self._settle(await self._get())
+                await self._watch.settle(await self._watch.get())
         if new_code:
             await self._send("PUT", "/code", {"ZipFile": _base64(package)}, upload=True)
         return await self._finish()
@@ -155,49 +220,8 @@ class Deployment:
             on_progress=report,
         )
 
-    async def _get(self) -> Function:
-        answer = await self._transport.request("GET", function_path(self._spec.name) + "/configuration")
-        return Function.from_api(answer.json())
-
-    async def _settle(self, function: Function) -> Function:
-        """Wait until the platform has done what was asked before.
-
-        Raises:
-            DeployFailed: the deadline passed.
-        """
-        polls = 0
-        while function.busy:
-            reason = function.state_reason if function.state == "Pending" else function.update_reason
-            self._tell(Progress("preparing", text=reason))
-            pause = _POLL_S[min(polls, len(_POLL_S) - 1)]
-            polls += 1
-            if time.monotonic() + pause > self._deadline:
-                raise DeployFailed(
-                    f"{self._spec.name} was not ready within {self._timeout_s:g} s: {reason or function.state}",
-                    build_log=await build_log(self._transport, self._spec.name),
-                )
-            await asyncio.sleep(pause)
-            if polls > len(_POLL_S):
-                await self._tell_log()
-            function = await self._get()
-        return function
-
-    async def _tell_log(self) -> None:
-        """Pass on what the build log has got since the last time."""
-        lines = (await build_log(self._transport, self._spec.name)).splitlines()
-        for line in lines[self._log_lines :]:
-            self._tell(Progress("log", text=line))
-        self._log_lines = len(lines)
-
     async def _finish(self) -> Function:
-        function = await self._settle(await self._get())
-        if function.failure is not None:
-            reason, code = function.failure
-            raise DeployFailed(
-                reason or "the platform gave no reason",
-                code=code,
-                build_log=await build_log(self._transport, self._spec.name),
-            )
+        function = await self._watch.finish()
         self._tell(Progress("active"))
         return function
 

@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -33,8 +33,10 @@ class Package:
         return base64.b64encode(hashlib.sha256(self.content).digest()).decode()
 
 
-def pack(folder: Path) -> Package:
+def pack(folder: Path, *, leave_out: Collection[Path] = ()) -> Package:
     """Zip a folder's files, without what its ignore file names and what is never code (`ignore.ALWAYS`).
+
+    `leave_out` are further files, by their resolved paths.
 
     Links are packed as what they lead to, where that is inside the folder. Only the executable bit of a file's mode is
     kept; everybody may read, since a function does not run as the one who deploys.
@@ -46,6 +48,7 @@ def pack(folder: Path) -> Package:
     if not root.is_dir():
         raise PackageError(f"{folder} is not a folder")
     found = sorted(_files(root, root, PurePosixPath(), IgnoreRules.of(root), (root,)), key=lambda entry: entry[0])
+    found = [entry for entry in found if entry[1] not in leave_out]
     if not found:
         raise PackageError(f"{folder} has no files to deploy")
     if len(found) > ZIP_ENTRIES:
