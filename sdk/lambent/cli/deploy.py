@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -16,8 +17,9 @@ from lambent.cli.output import bytes_text, console, count_text
 from lambent.deployment import DEPLOY_TIMEOUT_S
 from lambent.deployment import Progress as Step
 from lambent.errors import DeployFailed
-from lambent.spec import FunctionSpec
+from lambent.spec import FILE_NAME, FunctionSpec
 from lambent.sync import Client
+from lambent.template.stack import find_template
 
 _HEARTBEAT_S: Final = 10.0
 """How often a long wait says so where there is no terminal to animate."""
@@ -25,7 +27,7 @@ _LOG_LINES_SHOWN: Final = 60
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=".")
+@click.argument("folder", type=click.Path(path_type=Path), default=".", metavar="[FOLDER|TEMPLATE]")
 @click.option("--name", help="The function's name; else lambent.toml's, else the folder's.")
 @click.option("--runtime", help="Such as python3.13, nodejs22.x or provided.al2023.")
 @click.option("--handler", help="Such as handler.handler: module and function.")
@@ -35,6 +37,23 @@ _LOG_LINES_SHOWN: Final = 60
 @click.option("--description", help="A line about it.")
 @click.option("-e", "--env", type=Variable(), multiple=True, metavar="NAME=VALUE", help="Environment variable; repeat.")
 @click.option("--url/--no-url", default=None, help="Give it a function URL, open to all, and print it.")
+@click.option("--stack", "stack_name", metavar="NAME", help="The stack's name; else samconfig.toml's, the folder's.")
+@click.option(
+    "--parameter",
+    "-p",
+    "parameters",
+    type=Variable(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="For the template; repeat.",
+)
+@click.option(
+    "--config-env", "sam_environment", default="default", metavar="NAME", help="Which part of samconfig.toml."
+)
+@click.option("--plan", "only_plan", is_flag=True, help="Show what a template's deployment would do, and stop.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before a template is deployed.")
+@click.option("--adopt", is_flag=True, help="Take over what is there already under a template's names.")
+@click.option("--json", "as_json", is_flag=True, help="Print a template's outputs as JSON.")
 @click.option("--wait", "wait_s", type=float, default=DEPLOY_TIMEOUT_S, show_default=True, help="Seconds to wait.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the build log as it grows.")
 @endpoint_options
@@ -45,14 +64,53 @@ def deploy(
     verbose: bool,
     endpoint: str | None,
     region: str | None,
+    stack_name: str | None,
+    parameters: tuple[tuple[str, str], ...],
+    sam_environment: str,
+    only_plan: bool,
+    yes: bool,
+    adopt: bool,
+    as_json: bool,
     **given: Any,
 ) -> None:
-    """Create or update the function in FOLDER, and wait until it can be called.
+    """Create or update the function in FOLDER, or the resources of a SAM TEMPLATE, and wait until all can be used.
 
-    FOLDER holds a lambent.toml, or the options say what would be in it. Files that its .lambentignore (or .gitignore)
-    names stay behind, and so do .git and virtual environments. Dependencies that a requirements.txt or package.json
-    names, and that are not in the folder, are installed by the platform.
+    FOLDER holds a lambent.toml, or the options say what would be in it; or it holds a template.yaml. Where it has both,
+    lambent.toml counts, and the template is deployed by naming the file.
+
+    Files that a .lambentignore (or .gitignore) names stay behind, and so do .git and virtual environments.
+    Dependencies that a requirements.txt or package.json names, and that are not in the folder, are installed by the
+    platform.
+
+    A template is deployed after its plan was shown: what is made, changed setting by setting, replaced and removed.
     """
+    template = _template(folder, given, env)
+    if template is not None:
+        from lambent.cli.deploy_template import deploy_template
+
+        with _display(verbose) as display:
+            try:
+                deploy_template(
+                    template,
+                    stack_name=stack_name,
+                    sam_environment=sam_environment,
+                    parameters=dict(parameters),
+                    only_plan=only_plan,
+                    yes=yes,
+                    adopt=adopt,
+                    as_json=as_json,
+                    wait_s=wait_s,
+                    verbose=verbose,
+                    endpoint=endpoint,
+                    region=region,
+                    on_progress=display.show,
+                )
+            except DeployFailed as error:
+                _print_build_log(error, already_shown=verbose)
+                raise
+        return
+    if stack_name or parameters or only_plan or adopt:
+        raise click.UsageError(f"--stack, --parameter, --plan and --adopt are for templates, and {folder} has none")
     spec = FunctionSpec.read(folder, {**given, "environment": dict(env)})
     started = time.monotonic()
     with Client(endpoint, region=region) as client:
@@ -72,6 +130,25 @@ def deploy(
         if spec.url:
             click.echo(client.url(spec.name))
             click.echo(f"also at {client.path_url(spec.name)}", err=True)
+
+
+def _template(folder: Path, given: Mapping[str, Any], env: tuple[tuple[str, str], ...]) -> Path | None:
+    """Return the template that is to be deployed, None where a function is."""
+    template = folder if folder.is_file() else find_template(folder)
+    if template is None:
+        return None
+    if folder.is_dir() and (folder / FILE_NAME).is_file():
+        click.echo(f"{folder / FILE_NAME} counts here; `lambent deploy {template}` deploys the template", err=True)
+        return None
+    options = [name for name, value in given.items() if value is not None]
+    if options and folder.is_dir():
+        # The options describe a function, as its lambent.toml would.
+        raise click.UsageError(
+            f"{template} describes what is deployed: --{options[0].partition('_')[0]} is for folders without a template"
+        )
+    if options or env:
+        raise click.UsageError("options that describe a function do not go with a template: use its parameters")
+    return template
 
 
 def _print_build_log(error: DeployFailed, *, already_shown: bool) -> None:
@@ -178,6 +255,8 @@ class _Bars:
             self._log_line = f": {step.text.strip()[:60]}"
             if self._verbose:
                 self._wait.console.print(f"  {step.text}")
+        elif step.phase == "active":
+            self._switch(None)
         elif step.phase == "unchanged":
             self._switch(None)
             click.echo("unchanged", err=True)

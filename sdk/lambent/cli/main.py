@@ -24,7 +24,9 @@ GROUP: Final = "lambent.commands"
 
 _OWN: Final[Mapping[str, tuple[str, str]]] = {
     "init": ("lambent.cli.init:init", "Make a folder with a function from a template."),
-    "deploy": ("lambent.cli.deploy:deploy", "Create or update a function from a folder."),
+    "deploy": ("lambent.cli.deploy:deploy", "Create or update a function, or all of a SAM template, from a folder."),
+    "stacks": ("lambent.cli.stacks:stacks", "List what was deployed from templates."),
+    "destroy": ("lambent.cli.stacks:destroy", "Remove all that was deployed from a template."),
     "invoke": ("lambent.cli.invoke:invoke", "Call a function and print what it returns."),
     "logs": ("lambent.cli.logs:logs", "Print a function's log."),
     "ls": ("lambent.cli.functions:ls", "List the functions."),
