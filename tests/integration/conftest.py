@@ -18,12 +18,15 @@ from botocore.config import Config
 
 from lambent_platform.contracts.clock import SystemClock
 from lambent_platform.contracts.function import FunctionVersion
+from lambent_platform.contracts.queues import QueueRecord
 from lambent_platform.core.functions import awaits_preparation, preparation_failed, prepared
+from lambent_platform.core.mappings import settled
 from lambent_platform.gateway.app import listening, make_app
 from lambent_platform.gateway.aws.catalog import ServiceCatalog
 from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.gateway.lambda_api import LambdaServices, serve_lambda
 from lambent_platform.gateway.lambda_api.code_download import CodeDownload
+from lambent_platform.gateway.lambda_api.mapping_sources import QueueCheck
 from lambent_platform.store.functions import FunctionStore
 from lambent_platform.store.mappings import MappingStore
 from lambent_platform.store.objects import ObjectStore
@@ -53,7 +56,9 @@ class LambdaApi:
     refusals: dict[str, str] = field(default_factory=dict)
     """Why preparing a function fails, by its name."""
     holding: bool = False
-    """Nothing is prepared while this is set."""
+    """Nothing is prepared or settled while this is set."""
+    queues: list[QueueRecord] = field(default_factory=list)
+    """Queues to be made."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _ready: threading.Event = field(default_factory=threading.Event)
 
@@ -93,14 +98,16 @@ class LambdaApi:
             functions = FunctionStore(redis)
             objects = ObjectStore.local(self.folder)
             registry = Registry()
+            mappings, queues = MappingStore(redis), QueueStore(redis)
             serve_lambda(
                 registry,
                 LambdaServices(
                     functions=functions,
                     objects=objects,
-                    mappings=MappingStore(redis),
-                    queues=QueueStore(redis),
+                    mappings=mappings,
+                    queues=queues,
                     clock=SystemClock(),
+                    mapping_checks={"sqs": QueueCheck(queues)},
                 ),
             )
             app = make_app(registry, catalog=self.catalog, routes=[CodeDownload(objects).route()])
@@ -109,6 +116,10 @@ class LambdaApi:
             while not self._stop.is_set():
                 if not self.holding:
                     await self._prepare(functions)
+                    await self._settle(mappings)
+                for record in self.queues:
+                    await queues.create(record)
+                self.queues.clear()
                 await asyncio.sleep(0.005)
 
     async def _prepare(self, functions: FunctionStore) -> None:
@@ -118,6 +129,14 @@ class LambdaApi:
             if record is not None:
                 ended = {number: self._ended(version) for number, version in record.versions.items()}
                 await functions.write(ident, record, replace(record, versions=ended))
+
+    async def _settle(self, mappings: MappingStore) -> None:
+        """Do what the scheduler does, without polling anything."""
+        for record in await mappings.changed(0):
+            if record.state == "Deleting":
+                await mappings.delete(record)
+            elif record.changing:
+                await mappings.write(replace(record, state=settled(record)))
 
     def _ended(self, version: FunctionVersion) -> FunctionVersion:
         reason = self.refusals.get(version.name)

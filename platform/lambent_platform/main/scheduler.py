@@ -33,7 +33,6 @@ from lambent_platform.scheduler.outbox import OutboxLoop
 from lambent_platform.scheduler.pollers.role import AGAIN_S as POLLERS_AGAIN_S
 from lambent_platform.scheduler.preparation import PreparationLoop
 from lambent_platform.scheduler.scheduler import Loop, run_scheduler
-from lambent_platform.store.clock import SystemTimer
 from lambent_platform.store.demand import DemandStore
 from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.functions import FunctionStore
@@ -96,7 +95,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
         capacity = CapacityLoop(
             redis, demand, fleet, invocations, functions, clock, account_concurrency=limits.ACCOUNT_CONCURRENCY
         )
-        pollers = make_pollers(settings, redis, SystemTimer(), holder=holder)
+        pollers = make_pollers(settings, redis, clock, holder=holder)
         metrics = MetricsLoop(holder, MetricsStore(redis), demand, fleet, capacity)
         work = asyncio.ensure_future(
             run_scheduler(
