@@ -58,3 +58,102 @@ class QueueBusy(QueueError):
 
     def __init__(self) -> None:
         super().__init__("The queue is changed by others at the same time; try again.")
+
+
+class MissingParameter(QueueError):
+    """A parameter is not there."""
+
+    code = "MissingParameter"
+
+    @classmethod
+    def of(cls, name: str) -> MissingParameter:
+        """Say it as SQS does."""
+        return cls(f"The request must contain the parameter {name}.")
+
+
+class InvalidAttributeName(QueueError):
+    """No such attribute."""
+
+    code = "InvalidAttributeName"
+
+    @classmethod
+    def of(cls, name: str) -> InvalidAttributeName:
+        """Say it as SQS does."""
+        return cls(f"Unknown Attribute {name[:256]}.")
+
+
+class InvalidAttributeValue(QueueError):
+    """A queue's attribute cannot have this value."""
+
+    code = "InvalidAttributeValue"
+
+    @classmethod
+    def of(cls, name: str, reason: str = "") -> InvalidAttributeValue:
+        """Say it as SQS does."""
+        return cls(f"Invalid value for the parameter {name}." + (f" Reason: {reason}" if reason else ""))
+
+
+class InvalidMessageContents(QueueError):
+    """A message has characters that it cannot have."""
+
+    code = "InvalidMessageContents"
+
+
+class OverLimit(QueueError):
+    """Too many messages in flight, or too many of something else."""
+
+    code = "OverLimit"
+
+
+class QueueNameExists(QueueError):
+    """There is a queue of this name, and it is another one than asked for."""
+
+    code = "QueueNameExists"
+
+
+class PurgeQueueInProgress(QueueError):
+    """It was purged less than a minute ago."""
+
+    code = "PurgeQueueInProgress"
+
+
+class EmptyBatchRequest(QueueError):
+    """A batch without entries."""
+
+    code = "EmptyBatchRequest"
+
+
+class TooManyEntriesInBatchRequest(QueueError):
+    """A batch of more than ten entries."""
+
+    code = "TooManyEntriesInBatchRequest"
+
+
+class BatchEntryIdsNotDistinct(QueueError):
+    """Two entries of a batch have one id."""
+
+    code = "BatchEntryIdsNotDistinct"
+
+
+class InvalidBatchEntryId(QueueError):
+    """An entry's id is not made of letters, digits, hyphens and underscores, 1 to 80."""
+
+    code = "InvalidBatchEntryId"
+
+
+class BatchRequestTooLong(QueueError):
+    """The messages of a batch are too large together."""
+
+    code = "BatchRequestTooLong"
+
+
+class MoveTaskNotFound(QueueError):
+    """No such task, or queue, to move messages."""
+
+    code = "ResourceNotFoundException"
+
+
+class QueueOperationUnsupported(QueueError):
+    """It cannot be done in this state."""
+
+    code = "UnsupportedOperation"

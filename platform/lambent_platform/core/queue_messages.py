@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 import orjson
 
-from lambent_platform.contracts.queues import VISIBILITY_S_MAX, Message, NewMessage, QueueRecord, Sent
+from lambent_platform.contracts.queues import VISIBILITY_S_MAX, Message, NewMessage, QueueRecord, QueueRef, Sent
 
 TRACE_HEADER: Final = "AWSTraceHeader"
 _SEQUENCE_PREFIX: Final = "1885"
@@ -118,7 +118,7 @@ def outgoing(queue: QueueRecord, message: NewMessage, *, now_ms: int) -> Outgoin
             duplicate = f"{message.group_id} {duplicate}"
         duplicate = f"d:{duplicate}"
     group = message.group_id if queue.fifo else ""
-    stored = b"\n".join((group.encode(), orjson.dumps(meta), message.body.encode()))
+    stored = _join(group, meta, message.body.encode())
     return Outgoing(message_id, stored, duplicate, body_md5, attributes_md5, system_md5)
 
 
@@ -210,12 +210,25 @@ def _split(stored: bytes) -> tuple[str, dict[str, Any], bytes]:
 
 
 @dataclass(frozen=True, slots=True)
+class Arriving:
+    """A message from another queue, ready to be stored."""
+
+    id: str
+    group: str
+    stored: bytes
+    sent_ms: int
+    """From when its age counts, where that is not now; 0 where it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Leaving:
-    """A message that is on its way from one queue to another."""
+    """A message that is on its way from one queue to another: to a dead-letter queue, or moved by a task."""
 
     place: str
+    task: str
+    """The task that moves it; empty for a dead letter."""
     destination: str
-    """Ident of the queue; `source` of the message's dead-letter marks where it says so itself."""
+    """Ident of the queue; empty where it goes back to the queue in which it died."""
     count: int
     first_ms: int
     sent_ms: int
@@ -223,31 +236,51 @@ class Leaving:
 
     @classmethod
     def parse(cls, place: str, entry: bytes) -> Self:
-        """Read an entry of `qout`: destination, then `count|first|sent|`, then the stored message."""
-        destination, state, stored = entry.split(b"\n", 2)
+        """Read an entry of `qout`: `address \\n count|first|sent| \\n message`."""
+        where, state, stored = entry.split(b"\n", 2)
+        task, _, destination = where.decode().partition(" ")
         count, first, sent, _ = state.split(b"|", 3)
-        return cls(place, destination.decode(), int(count), int(first), int(sent), stored)
+        return cls(place, task, destination, int(count), int(first), int(sent), stored)
 
-    def as_dead_letter(self, source_arn: str) -> tuple[str, str, bytes]:
-        """Return (message id, group, stored) for the dead-letter queue: the same message, and where it came from."""
+    def arriving(self, source: QueueRef, *, fifo: bool, now_ms: int) -> Arriving:
+        """Return the message as the queue stores it to which it comes from `source`."""
+        return self._redriven(now_ms) if self.task else self._dead(source, fifo=fifo)
+
+    def _dead(self, source: QueueRef, *, fifo: bool) -> Arriving:
+        """The same message, with where it comes from.
+
+        Source: SQS Developer Guide, "Using dead-letter queues": a message of a standard queue keeps its age.
+        """
         group, meta, body = _split(self.stored)
-        meta.update(q=source_arn, n=self.count + meta.get("n", 0))
+        meta.update(q=source.arn, n=self.count + meta.get("n", 0))
         if self.count:
             meta.setdefault("f", self.first_ms)
-        return meta["i"], group, b"\n".join((group.encode(), orjson.dumps(meta), body))
+        return Arriving(meta["i"], group, _join(group, meta, body), 0 if fifo else self.sent_ms)
 
-    def redriven(self, task: str, *, now_ms: int) -> tuple[str, str, bytes]:
-        """Return (message id, group, stored) for the queue it is moved back to: there it is a new message.
+    def _redriven(self, now_ms: int) -> Arriving:
+        """A new message, with a new id, and no longer dead.
 
-        Source: SQS Developer Guide, "Configuring a dead-letter queue redrive": a new id and time, no dead-letter marks.
+        Source: SQS Developer Guide, "Learn how to configure a dead-letter queue redrive".
         """
         group, meta, body = _split(self.stored)
         for name in ("q", "n", "f"):
             meta.pop(name, None)
-        message_id = str(uuid.uuid5(uuid.UUID(task), f"{self.place}:{meta['i']}"))
+        message_id = str(uuid.uuid5(uuid.UUID(self.task), f"{self.place}:{meta['i']}"))
         meta.update(i=message_id, s=now_ms)
-        return message_id, group, b"\n".join((group.encode(), orjson.dumps(meta), body))
+        return Arriving(message_id, group, _join(group, meta, body), 0)
 
-    def source_arn(self) -> str:
-        """The queue in which it became a dead letter; empty where it was sent here directly."""
-        return str(_split(self.stored)[1].get("q", ""))
+    def target(self) -> str:
+        """Ident of the queue that it goes to; empty where nobody knows."""
+        if self.destination:
+            return self.destination
+        ref = QueueRef.parse(str(_split(self.stored)[1].get("q", "")))
+        return ref.ident if ref is not None else ""
+
+
+def address(destination: str, *, task: str = "") -> str:
+    """Return how `qout` notes where a message goes: to the queue of an ident, moved by a task."""
+    return f"{task} {destination}"
+
+
+def _join(group: str, meta: Mapping[str, Any], body: bytes) -> bytes:
+    return b"\n".join((group.encode(), orjson.dumps(meta), body))

@@ -186,7 +186,9 @@ class _Front:
 
     def _refuse(self, call: Call, error: Exception) -> web.Response:
         service = self._api.error_service(call)
-        reply = refusal(error, service, request_id=call.context.request_id, operation=call.operation)
+        reply = refusal(
+            error, service, request_id=call.context.request_id, operation=call.operation, protocol=call.protocol
+        )
         response = web.Response(status=reply.status, headers=dict(reply.headers), body=reply.body)
         # A body that was refused unread is not read to its end for the sake of the connection.
         return response if call.request.content.is_eof() or not call.request.can_read_body else _closing(response)

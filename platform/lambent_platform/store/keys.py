@@ -24,6 +24,7 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
                 its dead-letter queue · qmsg HASH place → message, qready qdelay qflight ZSET, qstate HASH; FIFO:
                 qorder qgroups ZSET, qlocks HASH; qdedup HASH, qdedupdue ZSET (each :<ident>): lua/queues/prelude.lua
                 qout:<ident> HASH of messages on their way to other queues · outgoing SET of idents with such
+                qmoves:<ident> HASH task id → task, JSON · moving SET of idents with an active one
                 qwait:<ident> SET of processes that wait for it · arrivals:<process> LIST of idents
     workers     workers HASH · beats ZSET · inbox:<worker> LIST · held:<worker> HASH call id → lease
                 envs:<worker> HASH environment id → record

@@ -8,10 +8,10 @@ Every method raises `StoreUnavailable` where Redis is away.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -34,7 +34,7 @@ from lambent_platform.contracts.queues import (
     Received,
     Sent,
 )
-from lambent_platform.core.queue_messages import Leaving, Receipt, outgoing, received
+from lambent_platform.core.queue_messages import Leaving, Receipt, address, outgoing, received
 from lambent_platform.store.batches import Batcher
 from lambent_platform.store.redis import RedisStore, translated
 
@@ -46,6 +46,11 @@ ONCE_MS: Final = 3_600_000
 """How long an id that was given to `send` makes sending again the same as sending once."""
 OUT_COUNT: Final = 100
 
+SOURCE_UNKNOWN: Final = "CouldNotDetermineMessageSource"
+TARGET_MISSING: Final = "AWS.SimpleQueueService.NonExistentQueue"
+
+T = TypeVar("T")
+K = TypeVar("K")
 Args = list[Any]
 _SCRIPTS: Final[Mapping[str, tuple[int, bool]]] = {
     "send": (11, True),
@@ -154,6 +159,38 @@ class QueueStore:
         if not await self._write("queues/drop", self._prefix(ref.ident), [ref.ident]):
             raise QueueDoesNotExist
 
+    async def purge(self, ref: QueueRef, *, now_ms: int, pause_ms: int) -> bool:
+        """Delete all messages of a queue; False where that was done within `pause_ms`.
+
+        Raises:
+            QueueDoesNotExist: there is none.
+        """
+        said = await self._write("queues/purge", self._prefix(ref.ident), [ref.ident, now_ms, pause_ms])
+        if said == b"gone":
+            raise QueueDoesNotExist
+        return bool(said == b"ok")
+
+    async def names(self, account: str, region: str, prefix: str = "") -> list[str]:
+        """Return the names of all queues of an account and region that begin so, in order."""
+        start = f"{account}:{region}:"
+        found: list[str] = []
+        for partition in self._redis.keys.prefixes:
+            with translated():
+                low, high = f"[{start}{prefix}", f"[{start}{prefix}\x7f"
+                found += [i.decode() for i in await self._client.zrangebylex(f"{partition}queues", low, high)]
+        return sorted(ident[len(start) :] for ident in found)
+
+    async def sources(self, ref: QueueRef) -> list[QueueRef]:
+        """Return the queues whose dead letters go to this one, by name."""
+        found: list[QueueRef] = []
+        for partition in self._redis.keys.prefixes:
+            with translated():
+                rows = await self._client.hgetall(f"{partition}deadletters")
+            found += [
+                QueueRef(*ident.decode().split(":")) for ident, dead in rows.items() if dead.decode() == ref.ident
+            ]
+        return sorted(found, key=lambda source: source.name)
+
     # Messages
 
     async def send(self, queue: QueueRecord, messages: Sequence[NewMessage], *, now_ms: int) -> list[Sent]:
@@ -199,7 +236,7 @@ class QueueStore:
             visibility_s = queue.visibility_timeout_s if visibility_timeout_s is None else visibility_timeout_s
             dead = await self._dead_letter_queue(queue)
             args: Args = [queue.ident, queue.generation, now_ms, count, visibility_s * 1000, queue.retention_s * 1000]
-            args += [queue.delay_s * 1000, queue.max_receive_count if dead else 0, f"dead {dead.ident}" if dead else ""]
+            args += [queue.delay_s * 1000, queue.max_receive_count if dead else 0, address(dead.ident) if dead else ""]
             args.append(f"a:{attempt_id}" if attempt_id and queue.fifo else "")
             status, next_ms, out, *rows = (await self._batched("receive", queue.ident, args))[0]
             if status in (b"stale", b"gone"):
@@ -312,33 +349,30 @@ class QueueStore:
                 places = sorted(await self._client.hkeys(key))[:OUT_COUNT]
                 entries = await self._client.hmget(key, places) if places else []
             leaving = [Leaving.parse(p.decode(), entry) for p, entry in zip(places, entries, strict=True) if entry]
-            for destination in dict.fromkeys(message.destination for message in leaving):
-                of_one = [message for message in leaving if message.destination == destination]
-                arrived = await self._send_dead(ref, destination.partition(" ")[2], of_one, now_ms)
-                args = [ref.ident, 0 if arrived else 1, *(message.place for message in of_one)]
+            for (task, target), together in _by(leaving, lambda m: (m.task, m.target())).items():
+                problem = await self._send_on(ref, target, together, now_ms) if target else SOURCE_UNKNOWN
+                args = [ref.ident, int(bool(problem)), task, problem, *(message.place for message in together)]
                 await self._write("queues/sent_out", prefix, args)
             done += len(leaving)
             if len(places) < OUT_COUNT:
                 return done
 
-    async def _send_dead(self, source: QueueRef, ident: str, leaving: Sequence[Leaving], now_ms: int) -> bool:
-        """Send dead letters on; False where there is no such queue."""
+    async def _send_on(self, source: QueueRef, ident: str, leaving: Sequence[Leaving], now_ms: int) -> str:
+        """Send messages to another queue; returns why they cannot be, empty where they arrived."""
         account, region, name = ident.split(":")
         for _ in range(STALE_TRIES):
             queue = await self.find(account, region, name)
             if queue is None:
-                return False
+                return TARGET_MISSING
             args: Args = []
             for message in leaving:
-                message_id, group, stored = message.as_dead_letter(source.arn)
-                # Source: SQS Developer Guide, "Using dead-letter queues": a standard queue's message keeps its age.
-                sent_ms = now_ms if queue.fifo else message.sent_ms
+                arriving = message.arriving(source, fifo=queue.fifo, now_ms=now_ms)
                 once = f"t:{source.ident}:{message.place}"
-                args += [queue.ident, queue.generation, now_ms, message_id, "", sent_ms]
-                args += [group, "", once, now_ms + ONCE_MS, stored]
+                args += [queue.ident, queue.generation, now_ms, arriving.id, "", arriving.sent_ms or now_ms]
+                args += [arriving.group, "", once, now_ms + ONCE_MS, arriving.stored]
             results = await self._batched("send", queue.ident, args)
             if not {b"stale", b"gone"} & set(results):
-                return True
+                return ""
         raise QueueBusy
 
     # Scripts
@@ -375,6 +409,13 @@ class QueueStore:
                 results.append(flat[at : at + len(args) // width])
                 at += len(args) // width
         return results
+
+
+def _by(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    groups: dict[K, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 def _pieces(items: Sequence[Args]) -> Iterator[list[Args]]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from lambent_platform.contracts.errors import NotImplementedByUs, ValidationFailed
+from lambent_platform.contracts.errors import ApiError, NotImplementedByUs, ValidationFailed
 from lambent_platform.contracts.limits import CREATE_REQUEST_BYTES, DEFAULT_ACCOUNT, DEFAULT_REGION, MIB
 from lambent_platform.gateway.aws import detection
 from lambent_platform.gateway.aws.body import BODY_TIMEOUT_S, read_body
-from lambent_platform.gateway.aws.catalog import Service, ServiceCatalog
+from lambent_platform.gateway.aws.catalog import Protocol, Service, ServiceCatalog
 from lambent_platform.gateway.aws.http import HttpReply, HttpRequest, split_query
 from lambent_platform.gateway.aws.parsing import parse_json, parse_query, parse_rest
 from lambent_platform.gateway.aws.problems import entity_too_large, unknown_operation
@@ -37,6 +37,8 @@ class Call:
     context: RequestContext
     scope: detection.Scope
     service: Service | None = None
+    protocol: Protocol | None = None
+    """The one that is spoken, where it is not the one of the service's model."""
     operation: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     query: Sequence[tuple[str, str]] = ()
@@ -75,6 +77,7 @@ class Api:
             raw_query=raw_query,
             headers=headers,
             access_key=scope.access_key,
+            gone=lambda: request.transport is None or request.transport.is_closing(),
         )
         return Call(request, context, scope)
 
@@ -133,11 +136,12 @@ class Api:
         if detection.is_form(headers):
             call.body = await self._read(call, MESSAGE_REQUEST_BYTES, "requested")
             call.query = [*call.query, *split_query(call.body.decode("utf-8", "replace"))]
-        action = detection.query_action(self._catalog, call.scope, call.query)
+        action = detection.query_action(self._catalog, call.scope, call.query, path)
         if action is None:
             raise unknown_operation(f"Unable to determine service/operation name to be authorized: {path[:256]}")
         name, call.operation = action
         call.service = self._catalog.get(name) if name is not None else None
+        call.protocol = "query"
 
     def _find_target(self, call: Call, target: str) -> None:
         found = detection.split_target(self._catalog, target)
@@ -147,35 +151,56 @@ class Api:
             call.operation = found[1]
 
     async def _run(self, call: Call, service: Service, served: Served, headers: Mapping[str, str]) -> HttpReply:
-        model = service.operation(call.operation)
+        protocol = call.protocol or service.protocol
+        model = service.operation(call.operation, protocol)
         if call.body is None:
-            limit = CREATE_REQUEST_BYTES if service.protocol == "rest-json" else MESSAGE_REQUEST_BYTES
+            limit = CREATE_REQUEST_BYTES if protocol == "rest-json" else MESSAGE_REQUEST_BYTES
             call.body = await self._read(call, limit, call.operation)
         params: Params
-        if service.protocol == "rest-json":
+        if protocol == "rest-json":
             request = HttpRequest(method=call.request.method, path=call.context.path, headers=headers, body=call.body)
             params = parse_rest(model, request, call.labels, call.query)
-        elif service.protocol == "json":
+        elif protocol == "json":
             params = parse_json(model, call.body)
         else:
             params = parse_query(model, call.query)
-        if model.input_shape is not None:
-            _check(service, model.input_shape, params, served.unchecked)
-        assert served.run is not None
+            if service.query_names is not None and not params.get("QueueUrl") and len(call.context.path) > 1:
+                params["QueueUrl"] = call.context.base_url + call.context.path
         call.body = None  # Up to 70 MB, which the parameters hold again.
-        result: Result = await served.run(call.context, params)
-        if service.protocol == "rest-json":
-            return reply_rest(model, result)
-        if service.protocol == "json":
-            return reply_json(model, result, service.model.metadata["jsonVersion"])
-        return reply_query(model, result, service.model.metadata["xmlNamespace"], call.context.request_id)
+        return await run_operation(service, served, call.context, call.operation, params, protocol)
 
     async def _read(self, call: Call, limit: int, operation: str) -> bytes:
         too_large = entity_too_large(limit, operation)
         return await read_body(call.request, limit, too_large, timeout_s=self._body_timeout_s)
 
 
+async def run_operation(
+    service: Service, served: Served, context: RequestContext, name: str, params: Params, protocol: Protocol
+) -> HttpReply:
+    """Check the parameters of an operation, run it, and write its reply.
+
+    Raises:
+        ApiError: any error of the request.
+    """
+    model = service.operation(name, protocol)
+    if model.input_shape is not None:
+        _check(service, model.input_shape, params, served.unchecked)
+    assert served.run is not None
+    result: Result = await served.run(context, params)
+    if protocol == "rest-json":
+        return reply_rest(model, result)
+    if protocol == "json":
+        return reply_json(model, result, service.model.metadata["jsonVersion"])
+    return reply_query(model, result, service.model_of(protocol).metadata["xmlNamespace"], context.request_id)
+
+
 def _check(service: Service, shape: Shape, params: Params, unchecked: frozenset[str]) -> None:
+    if service.query_names is not None:
+        # Its model has no constraints but these, which it reports under a code and in words of its own.
+        for name in shape.required_members:
+            if params.get(name) is None:
+                raise ApiError(f"The request must contain the parameter {name}.", code="MissingParameter", status=400)
+        return
     try:
         service.validator.check(shape, params, unchecked)
     except ValidationFailed as error:

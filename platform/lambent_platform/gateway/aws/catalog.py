@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
+from lambent_platform.gateway.aws.query_compatible import SQS, QueryNames
 from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.gateway.aws.routing import Router
 from lambent_platform.gateway.aws.validation import Validator
@@ -29,6 +30,8 @@ class ServiceEntry:
     """Its paths begin with a date, as those of Lambda do, and so name the service."""
     paths: tuple[str, ...] = ()
     """What its paths begin with, where they have no date."""
+    query: QueryNames | None = None
+    """How it is called in the query protocol, where it speaks that besides the one of its model."""
     validation_code: str = ""
     """The error code under which it reports what breaks its model, where that is not `ValidationException`."""
 
@@ -37,6 +40,7 @@ SERVICES: Final = (
     ServiceEntry("lambda", "2015-03-31", dated_paths=True),
     ServiceEntry("logs", "2014-03-28", target_prefix="Logs_20140328"),
     ServiceEntry("sts", "2011-06-15"),
+    ServiceEntry("sqs", "2012-11-05", target_prefix="AmazonSQS", query=SQS),
     ServiceEntry(
         "apigatewayv2",
         "2018-11-29",
@@ -49,9 +53,14 @@ SERVICES: Final = (
 class Service:
     """One service's model and everything that is made of it once."""
 
-    def __init__(self, model: ServiceModel, validation_code: str = "") -> None:
+    def __init__(
+        self, model: ServiceModel, validation_code: str = "", *, query: tuple[QueryNames, ServiceModel] | None = None
+    ) -> None:
         self.model = model
         self.validation_code = validation_code
+        self.query_names = query[0] if query is not None else None
+        """Set where the service speaks the query protocol besides its own."""
+        self._query_model = query[1] if query is not None else model
         self.name: str = model.service_name
         self.protocol = cast(Protocol, model.metadata["protocol"])
         self.validator = Validator()
@@ -75,9 +84,13 @@ class Service:
             for shape in self.model.error_shapes
         }
 
-    def operation(self, name: str) -> OperationModel:
-        """Return one operation of the model, which must know it."""
-        return self.model.operation_model(name)
+    def operation(self, name: str, protocol: Protocol | None = None) -> OperationModel:
+        """Return one operation of the model, which must know it, as a protocol names its members."""
+        return self.model_of(protocol or self.protocol).operation_model(name)
+
+    def model_of(self, protocol: Protocol) -> ServiceModel:
+        """Return the model as a protocol names what is in it."""
+        return self._query_model if protocol == "query" else self.model
 
 
 class ServiceCatalog:
@@ -97,7 +110,7 @@ class ServiceCatalog:
         """
         service = self._loaded.get(name)
         if service is None:
-            service = self._loaded[name] = Service(_load(self.entries[name]), self.entries[name].validation_code)
+            service = self._loaded[name] = _load(self.entries[name])
         return service
 
 
@@ -116,7 +129,7 @@ def coverage(catalog: ServiceCatalog, registry: Registry) -> dict[str, tuple[lis
     return table
 
 
-def _load(entry: ServiceEntry) -> ServiceModel:
+def _load(entry: ServiceEntry) -> Service:
     # Only botocore's own data: a model in the user's home folder must not change what is served.
     from botocore.loaders import Loader
     from botocore.model import ServiceModel
@@ -124,7 +137,10 @@ def _load(entry: ServiceEntry) -> ServiceModel:
     loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
     description = loader.load_service_model(entry.name, "service-2", entry.api_version)
     _drop_documentation(description)
-    return ServiceModel(description, entry.name)
+    query = None
+    if entry.query is not None:
+        query = (entry.query, ServiceModel(entry.query.described(description), entry.name))
+    return Service(ServiceModel(description, entry.name), entry.validation_code, query=query)
 
 
 def _drop_documentation(node: Any) -> None:

@@ -12,6 +12,7 @@ from lambent_platform.gateway.aws.catalog import ServiceCatalog
 _SCOPE: Final = re.compile(r"([^/\s=,]{1,128})/\d{8}/(?:([^/\s,]*)/)?([^/\s,]+)/aws4_request")
 _REGION: Final = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _DATED_PATH: Final = re.compile(r"/\d{4}-\d{2}-\d{2}/")
+_QUEUE_PATH: Final = re.compile(r"/\d{12}/[A-Za-z0-9_.-]{1,80}/?")
 FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -64,9 +65,11 @@ def is_form(headers: Mapping[str, str]) -> bool:
 
 
 def query_action(
-    catalog: ServiceCatalog, scope: Scope, fields: Sequence[tuple[str, str]]
+    catalog: ServiceCatalog, scope: Scope, fields: Sequence[tuple[str, str]], path: str = "/"
 ) -> tuple[str | None, str] | None:
-    """Return (service, operation) of a query-protocol request, by its scope, else its `Version`; None without `Action`.
+    """Return (service, operation) of a query-protocol request, by its scope, else its `Version`, else its path.
+
+    None without `Action`.
 
     The service is None where neither names one that is spoken here.
     """
@@ -76,4 +79,7 @@ def query_action(
         return None
     if scope.service in catalog.entries:
         return scope.service, action
-    return catalog.by_api_version.get(values.get("Version", "")), action
+    service = catalog.by_api_version.get(values.get("Version", ""))
+    if service is None and _QUEUE_PATH.fullmatch(path):
+        service = "sqs"  # a queue's own URL
+    return service, action

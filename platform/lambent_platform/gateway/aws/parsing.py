@@ -12,6 +12,7 @@ from lambent_platform.contracts.errors import InvalidRequestContent
 from lambent_platform.gateway.aws.http import HttpRequest
 from lambent_platform.gateway.aws.problems import serialization_error
 from lambent_platform.gateway.aws.registry import Params
+from lambent_platform.gateway.aws.serialization import query_name
 from lambent_platform.gateway.aws.values import from_json, from_text, wrong_json_type
 
 if TYPE_CHECKING:  # a gateway that has not needed a model yet does not pay for botocore
@@ -166,9 +167,11 @@ def _from_tree(shape: Shape, node: Any) -> Any:
     if not isinstance(node, dict):
         if kind == "list" and node == "":
             return []
+        if kind == "list" and shape.serialization.get("flattened"):
+            return [_from_tree(shape.member, node)]  # `AttributeName=All`, as people write by hand
         raise serialization_error(f"Expected {kind} or null")
     if kind == "structure":
-        members = ((name, member, member.serialization.get("name", name)) for name, member in shape.members.items())
+        members = ((name, member, query_name(name, member)) for name, member in shape.members.items())
         return {name: _from_tree(member, node[wire]) for name, member, wire in members if wire in node}
     flat = shape.serialization.get("flattened")
     if kind == "list":

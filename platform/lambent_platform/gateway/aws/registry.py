@@ -52,6 +52,8 @@ class RequestContext:
     """As received; names compare without case where it comes from a real request."""
     access_key: str = ""
     """From the credential scope, not verified; empty for an unsigned request."""
+    gone: Callable[[], bool] = lambda: False
+    """Whether the client has gone away, so that there is nobody to wait for."""
 
 
 Operation = Callable[[RequestContext, Params], Awaitable[Result]]

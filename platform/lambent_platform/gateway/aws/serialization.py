@@ -108,7 +108,14 @@ def _payload_reply(member: Shape, value: Any, status: int, headers: dict[str, st
 def _add_members(parent: ET.Element, shape: Shape, value: Mapping[str, Any]) -> None:
     for name, member in shape.members.items():
         if value.get(name) is not None:
-            _add(parent, member.serialization.get("name", name), member, value[name])
+            _add(parent, query_name(name, member), member, value[name])
+
+
+def query_name(name: str, member: Shape) -> str:
+    """Return what the query protocol calls a member: a flat list goes by the name of its elements."""
+    if member.type_name == "list" and member.serialization.get("flattened"):
+        return str(member.member.serialization.get("name", member.serialization.get("name", name)))
+    return str(member.serialization.get("name", name))
 
 
 def _add(parent: ET.Element, tag: str, shape: Shape, value: Any) -> None:
