@@ -27,6 +27,7 @@ from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.gateway.build_log import BuildLogs
 from lambent_platform.gateway.clock_page import ClockPage
 from lambent_platform.gateway.front.invoke import HotInvoke
+from lambent_platform.gateway.front.queues import HotQueues
 from lambent_platform.gateway.function_urls import FunctionUrls
 from lambent_platform.gateway.lambda_api.access import LambdaServices
 from lambent_platform.gateway.lambda_api.account import AccountOperations
@@ -46,6 +47,8 @@ from lambent_platform.gateway.lambda_api.versions import VersionOperations
 from lambent_platform.gateway.logs_api import LogOperations
 from lambent_platform.gateway.metrics import GatewayMetrics
 from lambent_platform.gateway.pages import Pages
+from lambent_platform.gateway.queue_api import QUEUE_OPERATIONS
+from lambent_platform.gateway.queue_api.service import QueueService
 from lambent_platform.gateway.stacks import StackPages
 from lambent_platform.gateway.sts import TokenOperations
 from lambent_platform.main.clock import event_timer
@@ -97,6 +100,7 @@ SERVED: Final[Mapping[str, tuple[type, ...]]] = {
     "logs": (LogOperations,),
     "sts": (TokenOperations,),
     "apigatewayv2": API_OPERATIONS,
+    "sqs": QUEUE_OPERATIONS,
 }
 """What serves the operations of each AWS service."""
 
@@ -114,13 +118,14 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
     async with open_store(settings) as redis, event_timer(settings, redis, "gateway") as clock:
         fleet, functions = FleetStore(redis), FunctionStore(redis)
         metrics = GatewayMetrics()
+        gateway_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         dispatcher = Dispatcher(
             redis,
             InvocationStore(redis, wait_for_disk=settings.durability == "always"),
             fleet,
             functions,
             clock,
-            gateway_id=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
+            gateway_id=gateway_id,
             capacity_wait_s=settings.capacity_wait_s,
             metrics=metrics,
         )
@@ -150,6 +155,8 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         )
         registry.serve("logs", LogOperations(logs))
         registry.serve("sts", TokenOperations())
+        queue_service = QueueService(redis, queues, clock, process=gateway_id)
+        queue_service.serve(registry)
         apis = ApiStore(redis)
         sites = Sites(apis)
         serve_apis(registry, ApiServices(apis=apis, sites=sites, clock=clock))
@@ -180,14 +187,18 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
             region=settings.region,
         )
         sock = socket.socket(fileno=listen_fd) if listen_fd is not None else None
-        hot = [HotInvoke(invoke, catalog, account=settings.account, region=settings.region).route()]
-        async with dispatcher.running():
+        hot = [
+            HotInvoke(invoke, catalog, account=settings.account, region=settings.region).route(),
+            *HotQueues(registry, catalog, account=settings.account, region=settings.region).routes(),
+        ]
+        async with dispatcher.running(), queue_service.running():
             try:
                 async with listening(
                     app, settings.host, settings.port, sock=sock, drain_s=settings.drain_s, hot=hot
                 ) as port:
                     structlog.get_logger("gateway").info("listening", host=settings.host, port=port)
                     await stop.wait()
+                    queue_service.polling.end()
             except OSError as error:
                 raise CannotStart(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
 

@@ -32,6 +32,7 @@ from lambent_platform.scheduler.metrics import MetricsLoop
 from lambent_platform.scheduler.outbox import OutboxLoop
 from lambent_platform.scheduler.pollers.role import AGAIN_S as POLLERS_AGAIN_S
 from lambent_platform.scheduler.preparation import PreparationLoop
+from lambent_platform.scheduler.queues import EXPIRY_PAUSE_S, MOVES_PAUSE_S, QueueExpiryLoop, QueueMovesLoop
 from lambent_platform.scheduler.scheduler import Loop, run_scheduler
 from lambent_platform.store.demand import DemandStore
 from lambent_platform.store.fleet import FleetStore
@@ -41,6 +42,7 @@ from lambent_platform.store.jobs import JobQueue, JobStore, open_queue
 from lambent_platform.store.logs import LogStore
 from lambent_platform.store.metrics import MetricsStore
 from lambent_platform.store.outbox import OutboxStore
+from lambent_platform.store.queue_moves import MoveTaskStore
 from lambent_platform.store.queues import QueueStore
 from lambent_workers.images import runtimes_dir
 
@@ -69,6 +71,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
         fleet, demand = FleetStore(redis), DemandStore(redis)
         invocations = InvocationStore(redis, wait_for_disk=settings.durability == "always")
         functions = FunctionStore(redis)
+        queues = QueueStore(redis, wait_for_disk=settings.durability == "always")
         plans = ImagePlans(runtimes_dir(), settings.runtime_images)
         jobs, objects = JobStore(redis), open_objects(settings)
         preparation = PreparationLoop(
@@ -89,7 +92,6 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
             SystemClock(),
             image_tag=lambda runtime: plans.plan(runtime).tag,
         )
-        queues = QueueStore(redis, wait_for_disk=settings.durability == "always")
         deliverer = Deliverer(invocations, functions, queues, clock)
         holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         capacity = CapacityLoop(
@@ -111,6 +113,8 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
                     retry_delays_s=settings.async_retry_delays_s,
                 ),
                 others=[
+                    Loop("queue moves", QueueMovesLoop(MoveTaskStore(redis, queues), clock).step, MOVES_PAUSE_S),
+                    Loop("queue expiry", QueueExpiryLoop(queues, clock).step, EXPIRY_PAUSE_S),
                     Loop("outbox", OutboxLoop(OutboxStore(redis), deliverer, clock).step, 0.0),
                     Loop("pollers", pollers.step, POLLERS_AGAIN_S),
                     Loop("preparation", preparation.step, 0.0),

@@ -77,8 +77,7 @@ class QueueStore:
     async def find(self, account: str, region: str, name: str) -> QueueRecord | None:
         """Read a queue's record; None where there is none."""
         ref = QueueRef(account, region, name)
-        with translated():
-            gen, record = await self._client.hmget(self._key(ref.ident), "gen", "record")
+        gen, record = await self._redis.hot("HMGET", self._key(ref.ident), "gen", "record")
         if gen is None:
             self._cache.pop(ref.ident, None)
             return None
@@ -190,6 +189,24 @@ class QueueStore:
                 QueueRef(*ident.decode().split(":")) for ident, dead in rows.items() if dead.decode() == ref.ident
             ]
         return sorted(found, key=lambda source: source.name)
+
+    async def idents(self, *, after: str, limit: int) -> list[str]:
+        """Return queues of all accounts and regions, in order, from the first after one; none is missed."""
+        found: list[str] = []
+        low = f"({after}" if after else "-"
+        for partition in self._redis.keys.prefixes:
+            with translated():
+                rows = await self._client.zrangebylex(f"{partition}queues", low, "+", start=0, num=limit)
+            found += [ident.decode() for ident in rows]
+        return sorted(found)[:limit]
+
+    async def expire(self, ident: str, *, now_ms: int) -> bool:
+        """Drop messages past their retention; True where there may be more to drop."""
+        queue = await self.find(*ident.split(":"))
+        if queue is None:
+            return False
+        args = [ident, now_ms, queue.retention_s * 1000, queue.delay_s * 1000]
+        return bool(await self._redis.run("queues/expire", self._prefix(ident), args))
 
     # Messages
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from lambent_platform.contracts.queues import Message, NewMessage, QueueCounts, QueueRecord, Received, Sent
+from lambent_platform.gateway.app import listening, make_app
+from lambent_platform.gateway.aws.catalog import ServiceCatalog
+from lambent_platform.gateway.aws.registry import Registry
+from lambent_platform.gateway.front.queues import HotQueues
+from lambent_platform.gateway.queue_api.service import QueueService
 from lambent_platform.store.queues import QueueStore
 from lambent_platform.store.redis import RedisStore, open_redis
 
@@ -112,3 +121,80 @@ async def queues(redis_url: str, request: pytest.FixtureRequest) -> AsyncIterato
     async with open_redis(redis_url, partitions=request.param) as redis:
         await redis.client.flushall()
         yield Queues(QueueStore(redis), redis, MovableTimer())
+
+
+@dataclass
+class QueueApi:
+    """A gateway that serves queues, and boto3 as its client."""
+
+    client: Any
+    url: str
+    service: QueueService
+    redis: RedisStore
+    timer: MovableTimer
+
+    async def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """Call an operation off the event loop."""
+        run: Callable[..., dict[str, Any]] = getattr(self.client, method)
+        return await asyncio.to_thread(functools.partial(run, **params))
+
+    async def refused(self, method: str, **params: Any) -> tuple[str, str]:
+        """Code and message of a call that must fail as a mistake of the client."""
+        with pytest.raises(ClientError) as caught:
+            await self.call(method, **params)
+        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+        error = caught.value.response["Error"]
+        return str(error["Code"]), str(error["Message"])
+
+    async def create(self, name: str = "q", **attributes: Any) -> str:
+        """Create a queue; returns its URL."""
+        given = {key: str(value) for key, value in attributes.items()}
+        if name.endswith(".fifo"):
+            given["FifoQueue"] = "true"
+        made = await self.call("create_queue", QueueName=name, Attributes=given)
+        return str(made["QueueUrl"])
+
+    async def receive(self, url: str, count: int = 10, **more: Any) -> list[dict[str, Any]]:
+        """Receive messages."""
+        got = await self.call("receive_message", QueueUrl=url, MaxNumberOfMessages=count, **more)
+        found: list[dict[str, Any]] = got.get("Messages", [])
+        return found
+
+    async def bodies(self, url: str, count: int = 10, **more: Any) -> list[str]:
+        """Receive messages for their bodies."""
+        return [message["Body"] for message in await self.receive(url, count, **more)]
+
+    async def attribute(self, url: str, name: str) -> str:
+        """One attribute of a queue."""
+        got = await self.call("get_queue_attributes", QueueUrl=url, AttributeNames=[name])
+        return str(got["Attributes"][name])
+
+
+def sqs_client(url: str, region: str = REGION) -> Any:
+    """Make a client that tries once."""
+    return boto3.client(
+        "sqs",
+        endpoint_url=url,
+        region_name=region,
+        aws_access_key_id="a",
+        aws_secret_access_key="s",
+        config=Config(retries={"total_max_attempts": 1}, read_timeout=30),
+    )
+
+
+@pytest.fixture(params=["hot", "general"])
+async def api(
+    redis_url: str, request: pytest.FixtureRequest, service_catalog: ServiceCatalog
+) -> AsyncIterator[QueueApi]:
+    """A gateway with no queues, with and without its short way for what is hot: both must answer alike."""
+    async with open_redis(redis_url, partitions=2) as redis:
+        await redis.client.flushall()
+        timer, registry = MovableTimer(), Registry()
+        service = QueueService(redis, QueueStore(redis), timer, process="gateway-1")
+        service.serve(registry)
+        hot = HotQueues(registry, service_catalog).routes() if request.param == "hot" else ()
+        app = make_app(registry, catalog=service_catalog)
+        async with service.running(), listening(app, "127.0.0.1", 0, drain_s=0.2, hot=hot) as port:
+            url = f"http://127.0.0.1:{port}"
+            yield QueueApi(sqs_client(url), url, service, redis, timer)
+            service.polling.end()

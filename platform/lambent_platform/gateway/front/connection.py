@@ -17,7 +17,7 @@ from lambent_platform.gateway.aws.http import HttpReply
 from lambent_platform.gateway.front.head import HEAD_BYTES_MAX, Head, read_head
 
 if TYPE_CHECKING:
-    from lambent_platform.gateway.front.front import Front
+    from lambent_platform.gateway.front.front import Front, HotRoute
 
 Answer = Callable[[], Awaitable[HttpReply]]
 _END_OF_HEAD: Final = b"\r\n\r\n"
@@ -34,6 +34,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._head: Head | None = None
         self._answering: asyncio.Task[None] | None = None
+        self._ends_with_client = False
         self._writable = True
         self._ended_by_peer = False
         self.active_at = time.monotonic()
@@ -57,8 +58,10 @@ class Connection(asyncio.Protocol):
         self._front.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it; a call that runs goes on, and its answer is dropped."""
+        """Forget it; a call that runs goes on, and its answer is dropped, unless it is of no use then."""
         self._transport = None
+        if self._answering is not None and self._ends_with_client:
+            self._answering.cancel()
         self._front.closed(self)
 
     def eof_received(self) -> bool:
@@ -108,11 +111,13 @@ class Connection(asyncio.Protocol):
         body = bytes(self._buffer[: head.content_length])
         del self._buffer[: head.content_length]
         self._head = None
-        self._answering = asyncio.get_running_loop().create_task(self._answer(head, body))
+        route = self._front.route(head)
+        self._ends_with_client = route.ends_with_client
+        self._answering = asyncio.get_running_loop().create_task(self._answer(route, head, body))
 
-    async def _answer(self, head: Head, body: bytes) -> None:
+    async def _answer(self, route: HotRoute, head: Head, body: bytes) -> None:
         try:
-            reply = await self._front.answer(head, body)
+            reply = await route.handler(head, body)
             self._send(reply)
         finally:
             self._answering = None

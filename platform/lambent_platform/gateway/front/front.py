@@ -33,6 +33,8 @@ class HotRoute:
 
     matches: Callable[[Head], bool]
     handler: HotHandler
+    ends_with_client: bool = False
+    """Whether the handler is cancelled when its client goes away."""
 
 
 class Front:
@@ -65,9 +67,9 @@ class Front:
         """Whether a request is answered here."""
         return any(route.matches(head) for route in self._routes)
 
-    async def answer(self, head: Head, body: bytes) -> HttpReply:
-        """Answer a hot request."""
-        return await next(route.handler for route in self._routes if route.matches(head))(head, body)
+    def route(self, head: Head) -> HotRoute:
+        """Return the route of a hot request."""
+        return next(route for route in self._routes if route.matches(head))
 
     @asynccontextmanager
     async def running(self, *, drain_s: float) -> AsyncIterator[None]:

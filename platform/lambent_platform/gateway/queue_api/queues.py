@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from lambent_platform.contracts.errors import ApiError
 from lambent_platform.contracts.queue_errors import (
     PurgeQueueInProgress,
     QueueDoesNotExist,
@@ -186,10 +185,9 @@ def _page(names: Sequence[str], params: Mapping[str, Any]) -> tuple[Sequence[str
 
 def _read_token(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        name = base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
-        raise _bad_token() from None
-
-
-def _bad_token() -> ApiError:
-    return QueueParameterInvalid("Invalid or expired next token.")
+        name = ""
+    if not is_queue_name(name):
+        raise QueueParameterInvalid("Invalid or expired next token.")
+    return name
