@@ -75,10 +75,18 @@ def test_paths(path: str, service: str | None) -> None:
         ("sts", [("Action", "GetCallerIdentity")], ("sts", "GetCallerIdentity")),
         ("", [("Action", "GetCallerIdentity"), ("Version", "2011-06-15")], ("sts", "GetCallerIdentity")),
         ("s3", [("Action", "GetCallerIdentity"), ("Version", "2011-06-15")], ("sts", "GetCallerIdentity")),
-        ("", [("Action", "SendMessage"), ("Version", "2012-11-05")], (None, "SendMessage")),
+        ("", [("Action", "SendMessage"), ("Version", "2012-11-05")], ("sqs", "SendMessage")),
+        ("", [("Action", "Publish"), ("Version", "2010-03-31")], (None, "Publish")),
         ("sts", [("Version", "2011-06-15")], None),
     ],
 )
 def test_actions(service: str, fields: list[tuple[str, str]], found: tuple[str | None, str] | None) -> None:
     """An action belongs to the service of its scope, else of its version."""
     assert detection.query_action(CATALOG, Scope(service=service), fields) == found
+
+
+def test_a_queues_own_url() -> None:
+    """An action at the path of a queue is for the queue service, which people leave the version out of."""
+    fields = [("Action", "SendMessage")]
+    assert detection.query_action(CATALOG, Scope(), fields, "/000000000000/q.fifo") == ("sqs", "SendMessage")
+    assert detection.query_action(CATALOG, Scope(), fields, "/000000000000/q/r") == (None, "SendMessage")

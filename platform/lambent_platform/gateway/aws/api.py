@@ -140,8 +140,9 @@ class Api:
         if action is None:
             raise unknown_operation(f"Unable to determine service/operation name to be authorized: {path[:256]}")
         name, call.operation = action
-        call.service = self._catalog.get(name) if name is not None else None
-        call.protocol = "query"
+        service = self._catalog.get(name) if name is not None else None
+        if service is not None and (service.protocol == "query" or service.query_names is not None):
+            call.service, call.protocol = service, "query"
 
     def _find_target(self, call: Call, target: str) -> None:
         found = detection.split_target(self._catalog, target)

@@ -67,7 +67,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Answer what was asked before the client ended its half, then close."""
         self._ended_by_peer = True
-        return self._answering is not None
+        # A client that has gone looks the same as one that has only ended its half.
+        return self._answering is not None and not self._ends_with_client
 
     def pause_writing(self) -> None:
         """Begin no further request while the client does not read."""
