@@ -37,7 +37,7 @@ def test_patterns_that_python_cannot_say_are_not_checked(pattern: str) -> None:
     assert compile_pattern(pattern) is None
 
 
-@pytest.mark.parametrize("service", [entry.name for entry in SERVICES])
+@pytest.mark.parametrize("service", [entry.name for entry in SERVICES if entry.query is None])
 def test_every_pattern_of_the_models_compiles(service: str) -> None:
     """No constraint of a spoken service is silently unchecked."""
     model = ServiceCatalog().get(service).model
