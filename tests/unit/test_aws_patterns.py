@@ -42,5 +42,5 @@ def test_every_pattern_of_the_models_compiles(service: str) -> None:
     """No constraint of a spoken service is silently unchecked."""
     model = ServiceCatalog().get(service).model
     patterns = {model.shape_for(name).metadata.get("pattern") for name in model.shape_names} - {None}
-    assert patterns
+    assert patterns or service == "apigatewaymanagementapi"  # its model has none
     assert [pattern for pattern in patterns if compile_pattern(pattern) is None] == []

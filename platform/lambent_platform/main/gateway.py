@@ -16,11 +16,6 @@ import structlog
 
 from lambent_platform.core.images import ImagePlans
 from lambent_platform.dispatch.dispatcher import Dispatcher
-from lambent_platform.gateway.apis import API_OPERATIONS, serve_apis
-from lambent_platform.gateway.apis.access import ApiServices
-from lambent_platform.gateway.apis.entrance import Entrance
-from lambent_platform.gateway.apis.http_apis import HttpApis
-from lambent_platform.gateway.apis.sites import Sites
 from lambent_platform.gateway.app import Route, exactly, listening, make_app
 from lambent_platform.gateway.aws.catalog import ServiceCatalog
 from lambent_platform.gateway.aws.registry import Registry
@@ -51,12 +46,12 @@ from lambent_platform.gateway.queue_api import QUEUE_OPERATIONS
 from lambent_platform.gateway.queue_api.service import QueueService
 from lambent_platform.gateway.stacks import StackPages
 from lambent_platform.gateway.sts import TokenOperations
+from lambent_platform.main import apis
 from lambent_platform.main.clock import event_timer
 from lambent_platform.main.options import LOGGING, STORES, with_settings
 from lambent_platform.main.role import CannotStart, run_role
 from lambent_platform.main.settings import Settings
 from lambent_platform.main.stores import open_objects, open_store
-from lambent_platform.store.apis import ApiStore
 from lambent_platform.store.clock import ClockStore
 from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.functions import FunctionStore
@@ -80,6 +75,7 @@ _SETTINGS: Final = (
     "drain_s",
     "runtime_images",
     "alive_file",
+    *apis.SETTINGS,
 )
 LAMBDA_OPERATIONS: Final = (
     FunctionOperations,
@@ -99,8 +95,8 @@ SERVED: Final[Mapping[str, tuple[type, ...]]] = {
     "lambda": (InvokeOperation, *LAMBDA_OPERATIONS),
     "logs": (LogOperations,),
     "sts": (TokenOperations,),
-    "apigatewayv2": API_OPERATIONS,
     "sqs": QUEUE_OPERATIONS,
+    **apis.SERVED,
 }
 """What serves the operations of each AWS service."""
 
@@ -157,10 +153,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         registry.serve("sts", TokenOperations())
         queue_service = QueueService(redis, queues, clock, process=gateway_id)
         queue_service.serve(registry)
-        apis = ApiStore(redis)
-        sites = Sites(apis)
-        serve_apis(registry, ApiServices(apis=apis, sites=sites, clock=clock))
-        entrance = Entrance(sites, HttpApis(dispatcher, clock))
+        sites = apis.api_gateway(settings, redis, dispatcher, clock, registry, catalog)
         plans = ImagePlans(runtimes_dir(), settings.runtime_images)
         urls = FunctionUrls(functions, dispatcher, clock, account=settings.account, region=settings.region)
         builds = BuildLogs(
@@ -173,7 +166,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         app = make_app(
             registry,
             catalog=catalog,
-            hosts=[urls.host_route(), entrance.host_route()],
+            hosts=[urls.host_route(), sites.entrance.host_route()],
             routes=[
                 *_routes(pages),
                 clock_page.route(),
@@ -181,7 +174,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
                 builds.route(),
                 StackPages(StackStore(redis), account=settings.account, region=settings.region).route(),
                 urls.path_route(),
-                entrance.path_route(),
+                sites.entrance.path_route(),
             ],
             account=settings.account,
             region=settings.region,
@@ -191,7 +184,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
             HotInvoke(invoke, catalog, account=settings.account, region=settings.region).route(),
             *HotQueues(registry, catalog, account=settings.account, region=settings.region).routes(),
         ]
-        async with dispatcher.running(), queue_service.running():
+        async with dispatcher.running(), queue_service.running(), sites.hub.running():
             try:
                 async with listening(
                     app, settings.host, settings.port, sock=sock, drain_s=settings.drain_s, hot=hot
@@ -199,6 +192,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
                     structlog.get_logger("gateway").info("listening", host=settings.host, port=port)
                     await stop.wait()
                     queue_service.polling.end()
+                    await sites.hub.leave()
             except OSError as error:
                 raise CannotStart(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
 

@@ -23,6 +23,8 @@ from lambent_platform.main.role import run_role
 from lambent_platform.main.settings import Settings
 from lambent_platform.main.stores import open_objects, open_store
 from lambent_platform.scheduler.capacity import CapacityLoop
+from lambent_platform.scheduler.connections import PAUSE_S as CONNECTIONS_PAUSE_S
+from lambent_platform.scheduler.connections import ConnectionLoop
 from lambent_platform.scheduler.delivery import Deliverer
 from lambent_platform.scheduler.events import EventLoop
 from lambent_platform.scheduler.fleet import FleetLoop
@@ -34,6 +36,8 @@ from lambent_platform.scheduler.pollers.role import AGAIN_S as POLLERS_AGAIN_S
 from lambent_platform.scheduler.preparation import PreparationLoop
 from lambent_platform.scheduler.queues import EXPIRY_PAUSE_S, MOVES_PAUSE_S, QueueExpiryLoop, QueueMovesLoop
 from lambent_platform.scheduler.scheduler import Loop, run_scheduler
+from lambent_platform.store.apis import ApiStore
+from lambent_platform.store.connections import ConnectionStore
 from lambent_platform.store.demand import DemandStore
 from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.functions import FunctionStore
@@ -93,6 +97,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
             image_tag=lambda runtime: plans.plan(runtime).tag,
         )
         deliverer = Deliverer(invocations, functions, queues, clock)
+        connections = ConnectionLoop(ConnectionStore(redis), ApiStore(redis), deliverer, clock)
         holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         capacity = CapacityLoop(
             redis, demand, fleet, invocations, functions, clock, account_concurrency=limits.ACCOUNT_CONCURRENCY
@@ -117,6 +122,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
                     Loop("queue expiry", QueueExpiryLoop(queues, clock).step, EXPIRY_PAUSE_S),
                     Loop("outbox", OutboxLoop(OutboxStore(redis), deliverer, clock).step, 0.0),
                     Loop("pollers", pollers.step, POLLERS_AGAIN_S),
+                    Loop("connections", connections.step, CONNECTIONS_PAUSE_S),
                     Loop("preparation", preparation.step, 0.0),
                     Loop("janitor", janitor.step, settings.janitor_pause_s),
                     Loop("metrics", metrics.step, METRICS_PAUSE_S),

@@ -107,6 +107,10 @@ class Settings(BaseSettings):
     worker_id: str = Field("", description="Beginning of this worker's id; made from the data folder if empty.")
     public_url: str = Field("", description="The gateway as workers reach it; made from host and port if empty.")
     drain_s: float = Field(4, ge=0, le=900, description="How long running calls may take to end at shutdown.")
+    websocket_idle_s: float = Field(
+        600, ge=1, le=86_400, description="Silence after which a client's WebSocket is closed."
+    )
+    websocket_max_s: float = Field(7_200, ge=1, le=604_800, description="How long a client's WebSocket may last.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level of the roles' logs."
     )

@@ -142,12 +142,12 @@ class FleetStore:
         return dead
 
     async def forget_gateway(self, *gateways: str) -> None:
-        """Drop these gateways and their reply boxes."""
+        """Drop these gateways and their boxes; the connections that they held stay, for whoever ends them."""
         with translated():
             pipe = self._redis.client.pipeline(transaction=False)
             for prefix in self._prefixes:
                 pipe.hdel(f"{prefix}gateways", *gateways)
-                pipe.delete(*(f"{prefix}replies:{gateway}" for gateway in gateways))
+                pipe.delete(*(f"{prefix}{box}:{gateway}" for gateway in gateways for box in ("replies", "orders")))
             await pipe.execute()
 
     async def lead(self, role: str, holder: str, *, lease_ms: int) -> bool:

@@ -9,6 +9,8 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
                 reserved HASH ident → reserved concurrency, `*` → their sum · generation STRING, counts all writes
                 usage HASH account:region → bytes of code
     apis        api:<api id> HASH · apis ZSET of account:region:api id
+    connections conn:<connection id> HASH · sockets:<gateway> SET of connection ids · socket-gateways SET
+                orders:<gateway> LIST of orders for the connections that it holds, and of ends of its own orders
     slots       idle:<target> ZSET worker/environment → when it was last used
     waiting     wait:<target> ZSET call id → order · waitmsg:<target> HASH call id → call · order STRING, a counter
     events      ev:<id> HASH · evq:<target> LIST of ids · delayed ZSET id → due · expiries ZSET id → when

@@ -6,7 +6,8 @@ import asyncio
 import http.client
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,14 +22,20 @@ from lambent_platform.contracts.names import LATEST, FunctionRef
 from lambent_platform.dispatch.dispatcher import CallOptions
 from lambent_platform.gateway.apis import serve_apis
 from lambent_platform.gateway.apis.access import ApiServices
+from lambent_platform.gateway.apis.connection_operations import ConnectionOperations
 from lambent_platform.gateway.apis.entrance import Entrance
 from lambent_platform.gateway.apis.http_apis import HttpApis
+from lambent_platform.gateway.apis.hub import Hub
 from lambent_platform.gateway.apis.sites import Sites
+from lambent_platform.gateway.apis.socket_apis import SocketApis
 from lambent_platform.gateway.app import listening, make_app
+from lambent_platform.gateway.aws.api import Api
 from lambent_platform.gateway.aws.catalog import ServiceCatalog
 from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.store.apis import ApiStore
-from lambent_platform.store.redis import open_redis
+from lambent_platform.store.connections import ConnectionStore
+from lambent_platform.store.fleet import FleetStore
+from lambent_platform.store.redis import RedisStore, open_redis
 
 
 @dataclass
@@ -54,7 +61,10 @@ class Gateway:
     called: list[FunctionRef] = field(default_factory=list)
     flush: bool = True
     delay_s: float = 0.0
+    idle_s: float = 600.0
+    max_s: float = 7200.0
     port: int = 0
+    id: str = field(default_factory=lambda: f"gateway-{uuid.uuid4().hex[:8]}")
     _stop: threading.Event = field(default_factory=threading.Event)
     _ready: threading.Event = field(default_factory=threading.Event)
 
@@ -75,16 +85,30 @@ class Gateway:
             redis = await stack.enter_async_context(open_redis(self.redis_url))
             if self.flush:
                 await redis.client.flushall()
-            apis, registry = ApiStore(redis), Registry()
+            apis, registry, clock = ApiStore(redis), Registry(), SystemClock()
             sites = Sites(apis)
-            serve_apis(registry, ApiServices(apis=apis, sites=sites, clock=SystemClock()))
-            entrance = Entrance(sites, HttpApis(self, SystemClock()))
+            hub = Hub(ConnectionStore(redis), gateway_id=self.id)
+            serve_apis(registry, ApiServices(apis=apis, sites=sites, clock=clock))
+            registry.serve("apigatewaymanagementapi", ConnectionOperations(hub))
+            sockets = SocketApis(self, clock, sites, hub, idle_s=self.idle_s, max_s=self.max_s)
+            entrance = Entrance(sites, HttpApis(self, clock), sockets, Api(registry, self.catalog))
+            await stack.enter_async_context(hub.running())
+            beating = asyncio.create_task(self._beat(redis))
+            stack.callback(beating.cancel)
             app = make_app(
                 registry, catalog=self.catalog, hosts=[entrance.host_route()], routes=[entrance.path_route()]
             )
             self.port = await stack.enter_async_context(listening(app, "127.0.0.1", 0, drain_s=0.1))
-            self._ready.set()
             await asyncio.to_thread(self._stop.wait)
+            await hub.leave()
+
+    async def _beat(self, redis: RedisStore) -> None:
+        """Say that this gateway lives, as its dispatcher would."""
+        fleet = FleetStore(redis)
+        while True:
+            await fleet.beat_gateway(self.id, now_ms=await redis.now_ms())
+            self._ready.set()
+            await asyncio.sleep(0.5)
 
     def start(self) -> Callable[[], None]:
         """Start serving in a thread; returns what ends it."""
@@ -110,6 +134,43 @@ class Gateway:
             aws_secret_access_key="test",
             config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
         )
+
+    def management(self, api: str, stage: str = "dev", *, by_path: bool = False) -> Any:
+        """A client of the management API for a stage, by its host or by the path form."""
+        # The resolver of this machine need not know names below localhost; browsers and SDKs elsewhere do.
+        url = f"http://127.0.0.1:{self.port}/_api/{api}/{stage}"
+        if not by_path:
+            url = f"http://{api}.execute-api.us-east-1.localhost:{self.port}/{stage}"
+        return boto3.client(
+            "apigatewaymanagementapi",
+            endpoint_url=url,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
+        )
+
+    def socket_api(self, routes: Mapping[str, str], *, two_way: Sequence[str] = (), stage: str = "dev") -> str:
+        """Make a WebSocket API with routes to functions, some of them two-way, deployed to a stage."""
+        client = self.client
+        api_id = str(
+            client.create_api(Name="chat", ProtocolType="WEBSOCKET", RouteSelectionExpression="$request.body.action")[
+                "ApiId"
+            ]
+        )
+        for key, name in routes.items():
+            made = client.create_integration(ApiId=api_id, IntegrationType="AWS_PROXY", IntegrationUri=self.arn(name))
+            more = {"RouteResponseSelectionExpression": "$default"} if key in two_way else {}
+            route = client.create_route(
+                ApiId=api_id, RouteKey=key, Target=f"integrations/{made['IntegrationId']}", **more
+            )
+            if key in two_way:
+                client.create_route_response(ApiId=api_id, RouteId=route["RouteId"], RouteResponseKey="$default")
+        client.create_deployment(ApiId=api_id)
+        client.create_stage(
+            ApiId=api_id, StageName=stage, DeploymentId=client.get_deployments(ApiId=api_id)["Items"][0]["DeploymentId"]
+        )
+        return api_id
 
     @staticmethod
     def arn(name: str) -> str:

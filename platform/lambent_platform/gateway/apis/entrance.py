@@ -3,12 +3,14 @@
     http://<api id>.execute-api.<region>.<any host>/<stage>/…    by the Host header
     /_api/<api id>/<stage>/…                                     for clients without wildcard names
 
-The stage `$default` has no segment of its own. The prefix of the second form is not in the event's path.
+The stage `$default` has no segment of its own. The prefix of the second form is not in the event's path. Below a
+stage of a WebSocket API, `/@connections/<connection id>` is the management API, for an SDK's `endpoint_url`.
 """
 
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Final
 
 from aiohttp import web
@@ -18,19 +20,25 @@ from lambent_platform.contracts.errors import StoreUnavailable
 from lambent_platform.core.http_event import HttpReply
 from lambent_platform.gateway.apis.http_apis import NOT_FOUND, UNAVAILABLE, HttpApis, refusal
 from lambent_platform.gateway.apis.sites import Sites
+from lambent_platform.gateway.apis.socket_apis import SocketApis
 from lambent_platform.gateway.app import Route, below, split_path
+from lambent_platform.gateway.aws.api import Api
 from lambent_platform.gateway.http_functions import RETRY_AFTER_S, to_response
 
 PATH: Final = "/_api"
+_CONNECTIONS: Final = "/@connections/"
 _HOST: Final = re.compile(r"^(?P<id>[a-z0-9]{1,32})\.execute-api\.[a-z0-9-]{1,32}(?:\.|:|$)", re.IGNORECASE)
 
 
 class Entrance:
     """Finds the API of a request, and hands it to what serves its kind."""
 
-    def __init__(self, sites: Sites, http: HttpApis) -> None:
+    def __init__(self, sites: Sites, http: HttpApis, sockets: SocketApis, operations: Api) -> None:
+        """Take what answers each kind, and the operations for what is asked below a WebSocket API's stage."""
         self._sites = sites
         self._http = http
+        self._sockets = sockets
+        self._operations = operations
 
     def host_route(self) -> Route:
         """Return the route by Host header; it goes before all others."""
@@ -53,9 +61,17 @@ class Entrance:
             site = await self._sites.find(api_id)
         except StoreUnavailable:
             return _closed(request, refusal(503, UNAVAILABLE, ("Retry-After", str(RETRY_AFTER_S))))
-        if site is None or site.protocol != HTTP:
+        if site is None:
             return _closed(request, refusal(404, NOT_FOUND))
-        return await self._http.serve(request, site, path)
+        if site.protocol == HTTP:
+            return await self._http.serve(request, site, path)
+        _, marked, connection = path.replace("%40", "@").partition(_CONNECTIONS)
+        if not marked:
+            return await self._sockets.serve(request, site, path)
+        call = self._operations.open_call(
+            request, f"{_CONNECTIONS}{connection}", split_path(request)[1], str(uuid.uuid4())
+        )
+        return await self._operations.handle(call)
 
 
 def _closed(request: web.Request, reply: HttpReply) -> web.Response:

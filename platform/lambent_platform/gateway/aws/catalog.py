@@ -47,6 +47,7 @@ SERVICES: Final = (
         paths=("/v2/apis", "/v2/tags/", "/v2/domainnames", "/v2/vpclinks", "/v2/portals", "/v2/portalproducts"),
         validation_code="BadRequestException",
     ),
+    ServiceEntry("apigatewaymanagementapi", "2018-11-29", paths=("/@connections/",)),
 )
 
 
