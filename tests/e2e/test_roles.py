@@ -145,8 +145,7 @@ def deploy(cluster: Cluster, package: Callable[[str], bytes], **options: Any) ->
         Role="arn:aws:iam::000000000000:role/r",
         Handler="app.handler",
         Code={"ZipFile": package(SOURCE)},
-        Timeout=30,
-        **options,
+        **{"Timeout": 30, **options},
     )
     client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
     return name
@@ -205,6 +204,42 @@ def test_another_scheduler_takes_over(cluster: Cluster, package: Callable[[str],
 
     until(answered, within_s=30, what="the other scheduler leads")
     cluster.start(leader, "scheduler", "--worker-lease-s", "4", "--async-retry-delays-s", "1,1")
+
+
+def test_queue_triggers_move_to_the_next_scheduler(cluster: Cluster, package: Callable[[str], bytes]) -> None:
+    """One scheduler polls at a time: what it takes is seen once; killed with -9, the other goes on where it was."""
+    name = deploy(cluster, package, Timeout=5)
+    endpoint = f"http://127.0.0.1:{cluster.ports[0]}"
+    sqs = boto3.client(
+        "sqs", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="t", aws_secret_access_key="t"
+    )
+    url = sqs.create_queue(QueueName="moving", Attributes={"VisibilityTimeout": "5"})["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    cluster.client().create_event_source_mapping(EventSourceArn=arn, FunctionName=name, BatchSize=1)
+    store = redis.Redis.from_url(cluster.redis_url)
+
+    def runs() -> int:
+        rows = [store.hgetall(key) for key in store.scan_iter(match=f"*:meter:*:{name}")]
+        return sum(int(value) for row in rows for field, value in row.items() if field.endswith(b":requests"))
+
+    def emptied() -> bool:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        return set(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"].values()) == {"0"}
+
+    for _ in range(40):
+        sqs.send_message(QueueUrl=url, MessageBody="x")
+    until(emptied, within_s=30, what="all are seen")
+    until(lambda: runs() == 40, within_s=5, what="each message is seen once")
+
+    leader = store.get("l1:{p0}:leader:scheduler")
+    assert leader is not None
+    doomed = next(n for n in ("s1", "s2") if f"-{cluster.roles[n].pid}-" in leader.decode())
+    cluster.kill(doomed)
+    for _ in range(20):
+        sqs.send_message(QueueUrl=url, MessageBody="x")
+    until(emptied, within_s=40, what="the other scheduler goes on")
+    assert runs() >= 60
+    cluster.start(doomed, "scheduler", "--worker-lease-s", "4", "--async-retry-delays-s", "1,1")
 
 
 def test_a_killed_worker_is_given_up(cluster: Cluster, package: Callable[[str], bytes]) -> None:
