@@ -33,6 +33,9 @@ _OWN: Final[Mapping[str, tuple[str, str]]] = {
     "rm": ("lambent.cli.functions:rm", "Delete functions."),
     "url": ("lambent.cli.functions:url", "Print, create or delete a function's URL."),
     "clock": ("lambent.cli.clock:clock", "Show event time, or move it ahead."),
+    "queues": ("lambent.cli.queues:queues", "Make queues, send to them, look into them."),
+    "triggers": ("lambent.cli.triggers:triggers", "Let queues and streams call functions."),
+    "schedules": ("lambent.cli.schedules:schedules", "Let the clock call functions."),
     "ps": ("lambent.cli.ps:ps", "Show what is running: execution environments and stems."),
 }
 
