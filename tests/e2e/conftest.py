@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import boto3
 import pytest
@@ -27,6 +27,7 @@ from botocore.config import Config
 REPOSITORY = Path(__file__).parents[2]
 START_S = 30.0
 END_S = 12.0
+COMMAND_S = 90.0
 PYTHONS = ("python3.13", "python3.12", "python3.11", "python3.14")
 ROLE = "arn:aws:iam::000000000000:role/any"
 FLAGS = {
@@ -269,3 +270,57 @@ def timeless() -> Iterator[Platform]:
 def running() -> Callable[..., contextlib.AbstractContextManager[Platform]]:
     """Run a platform of a test's own: `with running("process", data_dir=…, drain_s="1") as platform`."""
     return run_platform
+
+
+class Command(Protocol):
+    """Runs `lambent` with arguments and returns how it ended."""
+
+    def __call__(self, *arguments: str, stdin: bytes = b"", status: int = 0) -> subprocess.CompletedProcess[bytes]:
+        """Run it; fails the test where the exit status is another than `status`."""
+
+
+@pytest.fixture(scope="module")
+def endpoint(platform: Any) -> str:
+    """Where the platform of these tests is."""
+    return str(platform.endpoint)
+
+
+@pytest.fixture(scope="module")
+def environment(endpoint: str) -> dict[str, str]:
+    """The variables of a person who set nothing but the endpoint."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return {**bare, "AWS_ENDPOINT_URL": endpoint}
+
+
+@pytest.fixture(scope="module")
+def lambent(environment: dict[str, str]) -> Command:
+    """The command, with its endpoint by AWS's variable."""
+
+    def run(*arguments: str, stdin: bytes = b"", status: int = 0) -> subprocess.CompletedProcess[bytes]:
+        done = subprocess.run(
+            [sys.executable, "-m", "lambent.cli.main", *arguments],
+            input=stdin,
+            capture_output=True,
+            env=environment,
+            timeout=COMMAND_S,
+        )
+        assert done.returncode == status, done.stderr.decode() + done.stdout.decode()
+        assert b"Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def runtime(endpoint: str) -> str:
+    """A Python that the platform has, or can build."""
+    with urllib.request.urlopen(f"{endpoint}/_lambent/runtimes", timeout=10) as answer:
+        known = json.load(answer)
+    usable = [
+        name
+        for wanted in ("ready", "buildable")
+        for name in ("python3.13", "python3.12", "python3.11")
+        if known[name] == wanted
+    ]
+    assert usable, known
+    return str(usable[0])
