@@ -8,8 +8,11 @@ from lambent.connection import Connection, Credentials
 from lambent.errors import SpecError
 from lambent.scaffold import create, templates
 from lambent.spec import FunctionSpec
+from lambent.template.samconfig import read_samconfig
+from lambent.template.stack import Environment, load_stack
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+STACK = Environment("s", "000000000000", "us-east-1")
 
 
 def test_reads_the_file_and_lets_flags_win(tmp_path: Path) -> None:
@@ -54,18 +57,41 @@ def test_needs_no_file_where_flags_say_it_all(tmp_path: Path) -> None:
 def test_every_template_can_be_deployed(tmp_path: Path, template: str) -> None:
     """What `init` makes has a complete description, its own name and the runtime asked for."""
     runtime = f"{template.partition('-')[0]}9"
-    files = create(tmp_path / "my-function", template, runtime=runtime)
-    spec = FunctionSpec.read(tmp_path / "my-function")
-    assert (spec.name, spec.runtime) == ("my-function", runtime)
+    folder = tmp_path / "my-function"
+    files = create(folder, template, runtime=runtime)
+    if (folder / "template.yaml").is_file():
+        stack = load_stack(folder / "template.yaml", STACK)
+        functions = [each for each in stack.resources if each.type == "AWS::Lambda::Function"]
+        assert {each.properties["Runtime"] for each in functions} == {runtime}
+        assert all(list((folder / each.properties["Code"]).glob("*.*")) for each in functions)
+    else:
+        spec = FunctionSpec.read(folder)
+        assert (spec.name, spec.runtime) == ("my-function", runtime)
     assert all(file.is_file() for file in files)
     with pytest.raises(SpecError, match="exists already"):
-        create(tmp_path / "my-function", template)
+        create(folder, template)
+
+
+def test_a_template_of_several_functions_is_named_by_its_stack(tmp_path: Path) -> None:
+    """The name goes where SAM looks for it; a folder may be called anything."""
+    create(tmp_path / "a folder", "python-queue", name="jobs-1")
+    assert read_samconfig(tmp_path / "a folder").stack == "jobs-1"
+    create(tmp_path / "another one", "python-queue")
+    with pytest.raises(SpecError, match="'1x' is no name of a stack"):
+        create(tmp_path / "x", "python-queue", name="1x")
 
 
 @pytest.mark.parametrize("example", sorted(path.parent.name for path in EXAMPLES.glob("*/lambent.toml")))
 def test_every_example_is_described(example: str) -> None:
     """An example is named as its folder, and says how to run it."""
     assert FunctionSpec.read(EXAMPLES / example).name == example
+    assert (EXAMPLES / example / "README.md").is_file()
+
+
+@pytest.mark.parametrize("example", sorted(path.parent.name for path in EXAMPLES.glob("*/template.yaml")))
+def test_every_example_of_sam_is_a_stack(example: str) -> None:
+    """Its template is read as it is, and it says how to run it."""
+    assert load_stack(EXAMPLES / example / "template.yaml", STACK).resources
     assert (EXAMPLES / example / "README.md").is_file()
 
 
