@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lambent_platform.contracts.invocation import StreamEnd
 from lambent_platform.store.invocations import Work
 from lambent_workers.failures import UNHANDLED
 
@@ -40,6 +41,8 @@ class Ended:
     billed_ms: int
     keep: bool
     """Whether the environment can take another event."""
+    stream: StreamEnd | None = None
+    """Set where the function streamed."""
 
     @property
     def function_error(self) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from lambent_platform.contracts.environment import EnvironmentRecord, EnvironmentState
@@ -29,6 +29,7 @@ from lambent_workers.logs import EnvironmentLog
 from lambent_workers.metrics import Origin
 from lambent_workers.native_runtime import NativeRuntime
 from lambent_workers.runtime_link import AnswerKind, Delivery, RuntimeLink
+from lambent_workers.streams import Stream
 from lambent_workers.walls import WRAPPER, Builder, Walls
 
 _State = EnvironmentState
@@ -42,11 +43,18 @@ LOST_GRACE_S: Final = 0.5
 class Host(Protocol):
     """What an environment tells the worker; called from the event loop."""
 
+    @property
+    def stream_bytes_max(self) -> int:
+        """How much a call may stream."""
+
     def ready(self, environment: Environment) -> None:
         """Offer it: it can be called."""
 
     def loaded(self, environment: Environment, init_s: float) -> None:
         """Hear how long its handler took to load."""
+
+    def open_stream(self, work: Work, content_type: str, room: Callable[[], None]) -> Stream:
+        """Begin the streamed response of a call; `room` is called when a full stream is not full any more."""
 
     def ended(self, environment: Environment, ended: Ended) -> None:
         """Take the end of the event that it ran."""
@@ -96,6 +104,8 @@ class Environment:
         self._link: RuntimeLink | None = None
         self._loaded = False
         self._work: Work | None = None
+        self._stream: Stream | None = None
+        """What the response of that event goes to, once it streams."""
         self._began = 0.0
         self._init_began = 0.0
         self._init_ms: float | None = None
@@ -273,12 +283,44 @@ class Environment:
         """End the event that is in flight; an answer to anything else is dropped."""
         if self._work is None or self._work.invocation.id != request_id:
             return
-        if kind is AnswerKind.TOO_LARGE or len(body) > SYNC_PAYLOAD_BYTES:
+        if self._stream is not None and kind in (AnswerKind.RESULT, AnswerKind.TOO_LARGE):
+            return  # what has begun as a stream ends as one
+        if kind is AnswerKind.STREAMED:
+            self._end_stream()
+        elif kind is AnswerKind.TOO_LARGE or len(body) > SYNC_PAYLOAD_BYTES:
             self._finish(failures.response_too_large(), Ending.FUNCTION_ERROR, keep=True)
         elif kind is AnswerKind.RESULT:
             self._finish(body, Ending.OK, keep=True)
         else:
             self._finish(body, Ending.FUNCTION_ERROR, keep=kind is AnswerKind.ERROR)
+
+    def on_stream(self, request_id: str, content_type: str) -> None:
+        """Begin to pass on what the event that is in flight streams."""
+        work = self._work
+        if work is not None and work.invocation.id == request_id and self._stream is None:
+            self._stream = self._host.open_stream(work, content_type, self._resume)
+
+    def on_part(self, request_id: str, data: bytes) -> None:
+        """Pass on a part; let the runtime wait where its caller is behind, and end it where there is no end of it."""
+        stream, work = self._stream, self._work
+        if stream is None or work is None or work.invocation.id != request_id:
+            return
+        if not stream.write(data):
+            self._finish(failures.response_too_large(self._host.stream_bytes_max), Ending.FUNCTION_ERROR, keep=False)
+        elif stream.full and self._link is not None:
+            self._link.pause()
+
+    def _end_stream(self) -> None:
+        if self._stream is None:
+            return
+        if self._stream.too_large:
+            self._finish(failures.response_too_large(), Ending.FUNCTION_ERROR, keep=True)
+        else:
+            self._finish(b"", Ending.OK, keep=True)
+
+    def _resume(self) -> None:
+        if self._link is not None and not self.gone():
+            self._link.resume()
 
     def _time_out(self) -> None:
         work = self._work
@@ -304,6 +346,12 @@ class Environment:
     def _conclude(self, payload: bytes, ending: Ending, keep: bool, error_type: str) -> Ended:
         work, self._work = self._work, None
         assert work is not None
+        stream = None
+        if self._stream is not None:
+            whole, stream = self._stream.end()
+            payload = payload or whole
+            self._stream = None
+            self._resume()
         duration_ms = (time.monotonic() - self._began) * 1000
         init_ms, self._init_ms = self._init_ms, None
         invocation_id = work.invocation.id
@@ -319,7 +367,7 @@ class Environment:
                 error_type=error_type,
             )
         )
-        return Ended(work, payload, ending, report.billed_ms(duration_ms, init_ms or 0.0), keep)
+        return Ended(work, payload, ending, report.billed_ms(duration_ms, init_ms or 0.0), keep, stream)
 
     def log_tail(self) -> bytes:
         """Return the last 4 KB of log of the call that ended last."""
@@ -406,6 +454,9 @@ class Environment:
             self._become(_State.GONE)
         if self._link is not None:
             self._link.close()
+        if self._stream is not None:
+            self._stream.end()
+            self._stream = None
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

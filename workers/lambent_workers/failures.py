@@ -76,9 +76,9 @@ def exit_reason(end: Exit) -> str:
     return "Runtime exited without providing a reason"
 
 
-def response_too_large() -> bytes:
-    """Describe a result over the limit of a buffered reply."""
-    message = f"Response payload size exceeded maximum allowed payload size ({SYNC_PAYLOAD_BYTES} bytes)."
+def response_too_large(bytes_max: int = SYNC_PAYLOAD_BYTES) -> bytes:
+    """Describe a result over the limit of a buffered reply, or of a streamed one."""
+    message = f"Response payload size exceeded maximum allowed payload size ({bytes_max} bytes)."
     return orjson.dumps({"errorType": "Function.ResponseSizeTooLarge", "errorMessage": message})
 
 

@@ -9,8 +9,12 @@
     RESULT  ← 36 bytes of request id · response bytes
     ERROR   ← 36 bytes of request id · JSON {errorMessage, errorType, stackTrace}
     FATAL   ← like ERROR, and the process ends after it: nothing more may be sent to it
+    STREAM  ← 36 bytes of request id · content type: the response comes in parts, instead of RESULT
+    PART    ← 36 bytes of request id · bytes, at most `PART_BYTES_MAX` of them
+    END     ← 36 bytes of request id: the stream is whole; ERROR or FATAL instead end it with an error
 
-A frame is at most `FRAME_BYTES_MAX` long; a peer that says otherwise is ended.
+A frame is at most `FRAME_BYTES_MAX` long; a peer that says otherwise is ended. While a stream's caller does not take
+what was sent, the worker does not read the channel: a bootstrap's writes then wait, and its handler with them.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from lambent_platform.contracts.limits import SYNC_PAYLOAD_BYTES
 FRAME_BYTES_MAX = 4 * SYNC_PAYLOAD_BYTES
 """Room for a response over the limit, so that the worker can say `Function.ResponseSizeTooLarge` of it."""
 REQUEST_ID_BYTES = 36
+PART_BYTES_MAX = 262_144
 _HEAD = struct.Struct(">IB")
 
 
@@ -36,6 +41,12 @@ class FrameType(IntEnum):
     RESULT = 18
     ERROR = 19
     FATAL = 20
+    STREAM = 21
+    PART = 22
+    END = 23
+
+
+_PART = int(FrameType.PART)
 
 
 def encode(kind: FrameType, *parts: bytes) -> bytes:
@@ -70,7 +81,7 @@ class FrameReader:
         at = 0
         while len(buffer) - at >= _HEAD.size:
             length, kind = _HEAD.unpack_from(buffer, at)
-            if not 1 <= length <= FRAME_BYTES_MAX:
+            if not 1 <= length <= (FRAME_BYTES_MAX if kind != _PART else PART_BYTES_MAX + 1 + REQUEST_ID_BYTES):
                 raise FrameError(f"a frame of {length} bytes")
             end = at + 4 + length
             if len(buffer) < end:

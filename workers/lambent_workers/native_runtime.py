@@ -23,6 +23,7 @@ _ANSWERS: Final[dict[int, AnswerKind]] = {
     FrameType.RESULT: AnswerKind.RESULT,
     FrameType.ERROR: AnswerKind.ERROR,
     FrameType.FATAL: AnswerKind.FATAL,
+    FrameType.END: AnswerKind.STREAMED,
 }
 
 
@@ -36,6 +37,7 @@ class NativeRuntime:
         self._frames = FrameReader()
         self._unsent = bytearray()
         self._open = True
+        self._paused = False
         self.taken = False
         self._loop.add_reader(channel, self._read)
 
@@ -62,6 +64,18 @@ class NativeRuntime:
         for _ in range(_DRAIN_READS_MAX):
             if not self._read():
                 return
+
+    def pause(self) -> None:
+        """Leave what comes in the channel; the process's end is heard of otherwise."""
+        if self._open and not self._paused:
+            self._paused = True
+            self._loop.remove_reader(self._socket)
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._open and self._paused:
+            self._paused = False
+            self._loop.add_reader(self._socket, self._read)
 
     def close(self) -> None:
         """Stop listening."""
@@ -130,6 +144,11 @@ class NativeRuntime:
         if answer is not None:
             request_id = body[:REQUEST_ID_BYTES].decode("ascii")
             self._events.on_answer(request_id, body[REQUEST_ID_BYTES:], answer)
+        elif kind == FrameType.PART:
+            self._events.on_part(body[:REQUEST_ID_BYTES].decode("ascii"), body[REQUEST_ID_BYTES:])
+        elif kind == FrameType.STREAM:
+            content_type = body[REQUEST_ID_BYTES:].decode("latin-1")
+            self._events.on_stream(body[:REQUEST_ID_BYTES].decode("ascii"), content_type)
         elif kind == FrameType.READY:
             self._events.on_ready()
         elif kind == FrameType.FAILED:

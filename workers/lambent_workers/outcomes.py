@@ -23,6 +23,7 @@ def outcome_of(environment: Environment, ended: Ended, *, now_ms: int, delays_s:
             function_error=ended.function_error,
             executed_version=version.version,
             log_tail=base64.b64encode(environment.log_tail()).decode() if invocation.log_tail else "",
+            streamed=ended.stream,
         )
     else:
         attempt = retries.Attempt(

@@ -5,17 +5,24 @@
     POST /2018-06-01/runtime/invocation/{id}/error       202
     POST /2018-06-01/runtime/init/error                  202
 
+A response with `Lambda-Runtime-Function-Response-Mode: streaming` is passed on while it is read; its connection is
+not read while the caller is behind. An error after it has begun comes in the trailers
+`Lambda-Runtime-Function-Error-Type` and `-Body` (JSON in base64), or as a request to `…/error` beside it. One whose
+connection ends before it does is the error `Runtime.TruncatedResponse`.
+
 What must not be is answered, never acted on: an id that is not in flight (400 `InvalidRequestID`), a step at the
 wrong time such as a second response or a second poller (403 `InvalidStateTransition`), a result over the limit (413;
-the caller gets `Function.ResponseSizeTooLarge`), a streamed result (400; the caller is told). Whoever connects, only
-the one event in flight can be answered, once.
+the caller gets `Function.ResponseSizeTooLarge`). Whoever connects, only the one event in flight can be answered, once.
 
-Source: AWS Lambda Developer Guide, "Using the Lambda runtime API", and its OpenAPI description.
+Source: AWS Lambda Developer Guide, "Using the Lambda runtime API" and its OpenAPI description; "Building a custom
+runtime for AWS Lambda", response streaming.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 from typing import Final, cast
 
 import httptools
@@ -31,6 +38,9 @@ _INVOCATION: Final = f"{VERSION}/invocation/"
 HEADER_BYTES_MAX: Final = 1_310_720
 """AWS's clients send up to 1 MB of X-Ray cause in a header."""
 CONNECTIONS_MAX: Final = 64
+TRAILER_BYTES_MAX: Final = 262_144
+DEFAULT_STREAM_TYPE: Final = "application/octet-stream"
+TRUNCATED: Final = "Runtime.TruncatedResponse"
 _REASONS: Final = {
     200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
     413: "Payload Too Large", 431: "Request Header Fields Too Large", 503: "Service Unavailable",
@@ -46,6 +56,8 @@ class RuntimeApi:
     def __init__(self) -> None:
         self._events: RuntimeEvents | None = None
         self._poller: Connection | None = None
+        self._streaming: Connection | None = None
+        """Which connection streams the answer to the event in flight."""
         self._waiting: Delivery | None = None
         self._in_flight = ""
         self._last = ""
@@ -70,9 +82,19 @@ class RuntimeApi:
     def drain(self) -> None:
         """Do nothing: requests are acted on as they arrive."""
 
+    def pause(self) -> None:
+        """Let the stream wait."""
+        if self._streaming is not None:
+            self._streaming.pause()
+
+    def resume(self) -> None:
+        """Let the stream go on."""
+        if self._streaming is not None:
+            self._streaming.resume()
+
     def close(self) -> None:
         """Refuse and end every connection."""
-        self._events = self._poller = self._waiting = None
+        self._events = self._poller = self._waiting = self._streaming = None
         self._in_flight = ""
         for connection in list(self._connections):
             connection.abort()
@@ -91,6 +113,43 @@ class RuntimeApi:
         self._connections.discard(connection)
         if self._poller is connection:
             self._poller = None
+        if self._streaming is connection:
+            message = "The connection ended before the streamed response did"
+            error = orjson.dumps({"errorMessage": message, "errorType": TRUNCATED})
+            self._end_stream(AnswerKind.ERROR, error)
+
+    def begins_stream(self, connection: Connection) -> bool:
+        """Look at the head of a request; whether its body is the streamed answer to the event in flight."""
+        request_id, _, verb = connection.path.removeprefix(_INVOCATION).partition("/")
+        events = self._events
+        wanted = connection.path.startswith(_INVOCATION) and connection.method == "POST" and verb == "response"
+        if events is None or not wanted or not request_id or request_id != self._in_flight or self._streaming:
+            return False
+        self._streaming = connection
+        events.on_stream(request_id, connection.content_type or DEFAULT_STREAM_TYPE)
+        return True
+
+    def part(self, connection: Connection, data: bytes) -> None:
+        """Take a part of a stream; one that was ended otherwise is read on and dropped."""
+        if self._streaming is connection and self._events is not None:
+            self._events.on_part(self._in_flight, data)
+
+    def stream_ended(self, connection: Connection) -> None:
+        """Take the end of a stream, with the error of its trailers if there is one."""
+        if self._streaming is not connection:
+            connection.refuse(403, "InvalidStateTransition", "State transition failed for runtime: the call has ended")
+            return
+        connection.accept()
+        if connection.error_type or connection.error_body:
+            self._end_stream(AnswerKind.ERROR, _trailed_error(connection.error_type, connection.error_body))
+        else:
+            self._end_stream(AnswerKind.STREAMED, b"")
+
+    def _end_stream(self, kind: AnswerKind, body: bytes) -> None:
+        request_id, self._in_flight = self._in_flight, ""
+        self._last, self._streaming = request_id, None
+        if self._events is not None:
+            self._events.on_answer(request_id, body, kind)
 
     def request(self, connection: Connection) -> None:
         """Answer one whole request, now or (`next`) later."""
@@ -151,14 +210,16 @@ class RuntimeApi:
         request_id, _, verb = connection.path.removeprefix(_INVOCATION).partition("/")
         if verb not in ("response", "error"):
             connection.refuse(404, "NotFound", f"No such operation: POST {connection.path[:200]}")
-        elif request_id != self._in_flight or not request_id:
-            if request_id and request_id == self._last:
+        elif request_id != self._in_flight or not request_id or (self._streaming and verb == "response"):
+            if request_id and request_id in (self._last, self._in_flight):
                 message = "State transition failed for runtime: this invocation was answered already"
                 connection.refuse(403, "InvalidStateTransition", message)
             else:
                 connection.refuse(400, "InvalidRequestID", "Invalid request ID")
         else:
-            self._in_flight, self._last = "", request_id
+            if self._streaming is not None:
+                self._streaming.resume()  # an error beside it ends it: the rest is read and dropped
+            self._in_flight, self._last, self._streaming = "", request_id, None
             self._settle(connection, events, request_id, verb)
 
     def _settle(self, connection: Connection, events: RuntimeEvents, request_id: str, verb: str) -> None:
@@ -169,11 +230,6 @@ class RuntimeApi:
         elif verb == "error":
             connection.accept()
             events.on_answer(request_id, _error_object(connection.body, connection.error_type), AnswerKind.ERROR)
-        elif connection.streaming:
-            message = "Streamed responses are not supported: respond without Lambda-Runtime-Function-Response-Mode"
-            connection.refuse(400, "InvalidFunctionResponseMode", message)
-            body = orjson.dumps({"errorMessage": message, "errorType": "Runtime.InvalidResponseMode"})
-            events.on_answer(request_id, body, AnswerKind.ERROR)
         else:
             connection.accept()
             events.on_answer(request_id, connection.body, AnswerKind.RESULT)
@@ -189,14 +245,21 @@ class Connection(asyncio.Protocol):
         self._waits = False
         """A whole request was read and is not answered yet."""
         self._header_bytes = 0
+        self._framing_bytes = 0
+        """Since the last byte of a body: chunk sizes and trailers."""
         self._reads_headers = True
+        self._passes_on = self._paused = False
         self._reset()
 
     def _reset(self) -> None:
         self.method = ""
         self.path = ""
-        self.streaming = False
+        self.content_type = ""
         self.error_type = ""
+        self.error_body = b""
+        """Of a stream's trailers: JSON in base64."""
+        self._streaming = False
+        self._in_body = False
         self.too_large = False
         self._url = b""
         self._body = bytearray()
@@ -231,6 +294,7 @@ class Connection(asyncio.Protocol):
             return
         if self._reads_headers:
             self._header_bytes += len(data)
+        self._framing_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -242,6 +306,8 @@ class Connection(asyncio.Protocol):
             return
         if self._reads_headers and self._header_bytes > HEADER_BYTES_MAX:
             self.refuse(431, "HeaderTooLarge", f"Headers are over {HEADER_BYTES_MAX} bytes", close=True)
+        elif not self._reads_headers and self._framing_bytes > TRAILER_BYTES_MAX:
+            self.refuse(431, "TrailerTooLarge", f"Trailers are over {TRAILER_BYTES_MAX} bytes", close=True)
 
     # -- httptools -----------------------------------------------------------------------------------------------
 
@@ -259,24 +325,35 @@ class Connection(asyncio.Protocol):
         """Note the headers that matter."""
         lowered = name.lower()
         if lowered == b"lambda-runtime-function-response-mode":
-            self.streaming = value.strip().lower() == b"streaming"
+            self._streaming = value.strip().lower() == b"streaming"
         elif lowered == b"lambda-runtime-function-error-type":
             self.error_type = value.decode("latin-1")[:256]
+        elif lowered == b"lambda-runtime-function-error-body" and self._in_body:
+            self.error_body = value
+        elif lowered == b"content-type" and not self._in_body:
+            self.content_type = value.decode("latin-1")[:256]
         elif lowered == b"expect":
             self._expects_continue = value.strip().lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
         """Read the target; invite the body where the client waits for that."""
         self._reads_headers = False
-        self._header_bytes = 0
+        self._header_bytes = self._framing_bytes = 0
         self.method = self._parser.get_method().decode("ascii")
         self.path = self._url.decode("latin-1").partition("?")[0] or "/"
         if self._expects_continue and self._transport is not None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._streaming:
+            self.error_type = ""  # a stream's error is in its trailers
+            self._passes_on = self._api.begins_stream(self)
+        self._in_body = True
 
     def on_body(self, data: bytes) -> None:
-        """Collect the body up to the limit; what is over it is read and dropped."""
-        if not self.too_large:
+        """Pass a stream on. Collect any other body up to the limit; what is over it is read and dropped."""
+        self._framing_bytes = 0
+        if self._passes_on:
+            self._api.part(self, data)
+        elif not self.too_large:
             if len(self._body) + len(data) > SYNC_PAYLOAD_BYTES:
                 self.too_large = True
                 self._body.clear()
@@ -286,7 +363,12 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Act on the whole request."""
         self._waits = self._reads_headers = True
-        self._api.request(self)
+        if self._passes_on:
+            self._passes_on = False
+            self.resume()
+            self._api.stream_ended(self)
+        else:
+            self._api.request(self)
 
     # -- answers -------------------------------------------------------------------------------------------------
 
@@ -315,10 +397,30 @@ class Connection(asyncio.Protocol):
         if not keep:
             transport.close()
 
+    def pause(self) -> None:
+        """Read nothing for now. The peer's hang-up is then seen later."""
+        if self._transport is not None and not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._transport is not None and self._paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+        self._paused = False
+
     def abort(self) -> None:
         """End the connection, after what was written."""
         if self._transport is not None:
             self._transport.close()
+
+
+def _trailed_error(error_type: str, body: bytes) -> bytes:
+    """Return what a caller gets of the error in a stream's trailers."""
+    try:
+        return _error_object(base64.b64decode(body, validate=True), error_type)
+    except binascii.Error:
+        return _error_object(body, error_type)
 
 
 def _error_object(body: bytes, error_type: str) -> bytes:

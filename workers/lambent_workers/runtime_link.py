@@ -30,6 +30,8 @@ class AnswerKind(Enum):
     """An error after which the runtime's process ends."""
     TOO_LARGE = "too large"
     """A result over the limit; the body is empty."""
+    STREAMED = "streamed"
+    """The end of a streamed result, whose parts came before; the body is empty."""
 
 
 class RuntimeEvents(Protocol):
@@ -43,6 +45,12 @@ class RuntimeEvents(Protocol):
 
     def on_answer(self, request_id: str, body: bytes, kind: AnswerKind) -> None:
         """Hear an answer, which may be late, repeated or for nothing that is in flight."""
+
+    def on_stream(self, request_id: str, content_type: str) -> None:
+        """Hear that the answer comes in parts; `on_answer` with STREAMED, or an error, ends it."""
+
+    def on_part(self, request_id: str, data: bytes) -> None:
+        """Hear one part."""
 
     def on_lost(self) -> None:
         """Hear that the runtime closed its connection for good, or does not speak its language."""
@@ -59,6 +67,12 @@ class RuntimeLink(Protocol):
 
     def drain(self) -> None:
         """Read what the runtime has already written: it may have answered just before it ended."""
+
+    def pause(self) -> None:
+        """Read nothing more of a stream for now, so that whoever writes it waits. Idempotent."""
+
+    def resume(self) -> None:
+        """Go on reading. Idempotent."""
 
     def close(self) -> None:
         """Hear nothing more. Idempotent."""

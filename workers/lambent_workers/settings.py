@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lambent_platform.contracts.limits import STREAM_BYTES
 from lambent_platform.core.keepalive import KeepAlive
 from lambent_platform.core.retries import RETRY_DELAYS_S
 
@@ -28,6 +29,8 @@ class WorkerSettings:
     """At the end, how long running calls are given."""
     retry_delays_s: Sequence[float] = RETRY_DELAYS_S
     """Between the attempts of an event."""
+    stream_bytes_max: int = STREAM_BYTES
+    """How much one call may stream."""
     reconcile_interval_s: float = 5.0
     """Between two looks for calls that were lost on their way here; one that is missed at both is taken back."""
     hot_reload_roots: Sequence[Path] = ()

@@ -19,6 +19,7 @@ from lambent_platform.contracts.clock import EventClock
 from lambent_platform.contracts.environment import EnvironmentState, WorkerRecord
 from lambent_platform.contracts.errors import SandboxError, StoreUnavailable
 from lambent_platform.contracts.function import FunctionVersion
+from lambent_platform.contracts.response_streams import Credit
 from lambent_platform.core import retries
 from lambent_platform.core.keepalive import Idle, idle_action
 from lambent_platform.store.fleet import FleetStore
@@ -33,6 +34,7 @@ from lambent_platform.store.invocations import (
     Start,
     Work,
 )
+from lambent_platform.store.response_streams import ResponseStreamStore
 from lambent_workers import failures
 from lambent_workers.code_cache import CodeCache
 from lambent_workers.drivers.port import Driver, DriverInfo
@@ -49,6 +51,7 @@ from lambent_workers.reconcile import Reconciler
 from lambent_workers.settings import WorkerSettings
 from lambent_workers.starter import Starter
 from lambent_workers.stems import StemPool
+from lambent_workers.streams import Stream, StreamPump
 from lambent_workers.walls import Builder
 
 _log = structlog.get_logger(__name__)
@@ -69,6 +72,7 @@ class Worker:
         settings: WorkerSettings,
         *,
         invocations: InvocationStore,
+        streams: ResponseStreamStore,
         fleet: FleetStore,
         driver: Driver,
         driver_info: DriverInfo,
@@ -99,6 +103,7 @@ class Worker:
         self._finisher = Finisher(
             invocations, settings.worker_id, liveness_ms=self._heartbeat.now_ms, taken=self._after
         )
+        self._streams = StreamPump(streams, settings.worker_id, bytes_max=settings.stream_bytes_max)
         self._reconciler = Reconciler(invocations, settings.worker_id, in_hand=self._in_hand, freed=self._reoffer)
         self._aside: set[str] = set()
         """Calls that no environment has while something slow is done for them."""
@@ -121,6 +126,7 @@ class Worker:
             started.set()
         background = [
             asyncio.create_task(self._finisher.run(), name="finisher"),
+            asyncio.create_task(self._streams.run(), name="streams"),
             asyncio.create_task(self._heartbeat.run(self._give_up), name="heartbeat"),
             asyncio.create_task(self._housekeeping(), name="housekeeping"),
             asyncio.create_task(self._reconciler.run(self.settings.reconcile_interval_s), name="reconciler"),
@@ -137,6 +143,7 @@ class Worker:
             await self._drain()
             await asyncio.gather(*inboxes)
             async with asyncio.timeout(INBOX_WAIT_S):
+                await self._streams.settled()
                 await self._finisher.settled()
         except TimeoutError:
             _log.warning("some ended calls could not be written: the store is away")
@@ -234,6 +241,8 @@ class Worker:
             environment = self.environments.get(item.environment_id)
             if environment is not None and environment.callable:
                 self.retire(environment)
+        elif isinstance(item, Credit):
+            self._streams.hear(item)
 
     def dispatch(self, environment: Environment, work: Work) -> None:
         """Run a call in an environment, or give it back where that cannot take it."""
@@ -366,6 +375,15 @@ class Worker:
         self._end(environment)
 
     # -- what environments say -----------------------------------------------------------------------------------
+
+    @property
+    def stream_bytes_max(self) -> int:
+        """How much a call may stream."""
+        return self._streams.bytes_max
+
+    def open_stream(self, work: Work, content_type: str, room: Callable[[], None]) -> Stream:
+        """Begin the streamed response of a call."""
+        return self._streams.open(work.invocation, content_type, room)
 
     def ended(self, environment: Environment, ended: Ended) -> None:
         """Give the end of a call back."""

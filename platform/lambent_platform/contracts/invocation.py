@@ -34,6 +34,9 @@ class Invocation:
     trace_id: str = ""
     placed_at_ms: int = 0
     """When its gateway placed it, by the gateway's clock: for the measure of how long it waited, no decision."""
+    streamed: bool = False
+    """Whether its caller takes the reply as it comes (`sync` only): what the function streams goes to the caller's
+    stream box, and the reply is its end."""
     attempt: int = 1
     """1 for the first run of an event."""
 
@@ -41,7 +44,7 @@ class Invocation:
         """Header line and payload."""
         header = orjson.dumps(
             [self.id, self.target, self.kind, self.gateway, self.qualified_arn, self.log_tail,
-             self.client_context, self.trace_id, self.placed_at_ms]
+             self.client_context, self.trace_id, self.placed_at_ms, self.streamed]
         )  # fmt: skip
         return header + b"\n" + self.payload
 
@@ -49,12 +52,22 @@ class Invocation:
     def decode(cls, data: bytes, *, attempt: int = 1) -> Invocation:
         """Undo `encode`."""
         line, _, payload = data.partition(b"\n")
-        ident, target, kind, gateway, arn, tail, client_context, trace, placed_at_ms = orjson.loads(line)
+        ident, target, kind, gateway, arn, tail, client_context, trace, placed_at_ms, streamed = orjson.loads(line)
         return cls(
             id=ident, target=target, kind=kind, gateway=gateway, qualified_arn=arn, payload=payload,
             log_tail=tail, client_context=client_context, trace_id=trace, placed_at_ms=placed_at_ms,
-            attempt=attempt,
+            streamed=streamed, attempt=attempt,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """The end of a streamed reply: what had not been sent before it, so that a call ends in one step."""
+
+    content_type: str
+    offset: int = 0
+    """Where in the stream `rest` begins: what came before it is in the caller's stream box, or was."""
+    rest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +83,28 @@ class Reply:
     """Base64 of the last 4 KB of log, where it was asked for."""
     failure: str = ""
     """Set where the platform, not the function, failed: an error code of Lambda's API; the payload is a message."""
+    streamed: StreamEnd | None = None
+    """Set where the function streamed. The payload is then empty, or the error that the stream ended with; where the
+    caller did not ask for a stream, it is all that was streamed."""
 
     def encode(self) -> bytes:
-        """Header line and payload."""
-        header = orjson.dumps([self.id, self.function_error, self.executed_version, self.log_tail, self.failure])
-        return header + b"\n" + self.payload
+        """Header line, what is left of a stream, and payload."""
+        header = [self.id, self.function_error, self.executed_version, self.log_tail, self.failure]
+        end = self.streamed
+        if end is None:
+            return orjson.dumps(header) + b"\n" + self.payload
+        return orjson.dumps([*header, end.content_type, end.offset, len(end.rest)]) + b"\n" + end.rest + self.payload
 
     @classmethod
     def decode(cls, data: bytes) -> Reply:
         """Undo `encode`."""
         line, _, payload = data.partition(b"\n")
-        ident, error, version, tail, failure = orjson.loads(line)
+        ident, error, version, tail, failure, *stream = orjson.loads(line)
+        end = None
+        if stream:
+            content_type, offset, size = stream
+            end, payload = StreamEnd(content_type, offset, payload[:size]), payload[size:]
         return cls(
-            id=ident, payload=payload, function_error=error, executed_version=version, log_tail=tail, failure=failure
-        )
+            id=ident, payload=payload, function_error=error, executed_version=version, log_tail=tail, failure=failure,
+            streamed=end,
+        )  # fmt: skip

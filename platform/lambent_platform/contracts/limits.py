@@ -12,6 +12,12 @@ MIB: Final = 1024 * 1024
 SYNC_PAYLOAD_BYTES: Final = 6_291_556
 """Largest request and largest buffered reply of a synchronous invocation (6 MB and room for the envelope)."""
 ASYNC_PAYLOAD_BYTES: Final = MIB
+STREAM_BYTES: Final = 200 * MIB
+"""Largest streamed reply."""
+STREAM_WINDOW_BYTES: Final = MIB // 2
+"""How much of one stream may be on its way to a client that has not taken it yet: on Redis and in its gateway."""
+STREAM_CHUNK_BYTES: Final = MIB // 16
+"""Largest part of a stream that travels as one."""
 CREATE_REQUEST_BYTES: Final = 70_167_211
 """Largest body of a control-plane request; above it Lambda answers 413 `RequestEntityTooLargeException`."""
 ZIP_BYTES: Final = 52_428_800

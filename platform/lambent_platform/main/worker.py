@@ -30,6 +30,7 @@ from lambent_platform.main.settings import Settings, is_loopback
 from lambent_platform.main.stores import open_objects, open_store
 from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.invocations import InvocationStore
+from lambent_platform.store.response_streams import ResponseStreamStore
 from lambent_platform.store.logs import LogStore
 from lambent_platform.store.metrics import MetricsStore, published
 from lambent_platform.store.redis import RedisStore
@@ -87,6 +88,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                     private_folders=settings.of_private_folders(),
                 ),
                 invocations=InvocationStore(redis, wait_for_disk=settings.durability == "always"),
+                streams=ResponseStreamStore(redis),
                 fleet=fleet,
                 driver=driver,
                 driver_info=replace(info, runtimes=runtimes),

@@ -147,7 +147,8 @@ class FleetStore:
             pipe = self._redis.client.pipeline(transaction=False)
             for prefix in self._prefixes:
                 pipe.hdel(f"{prefix}gateways", *gateways)
-                pipe.delete(*(f"{prefix}{box}:{gateway}" for gateway in gateways for box in ("replies", "orders")))
+                boxes = [f"{prefix}{box}:{one}" for one in gateways for box in ("replies", "orders", "parts")]
+                pipe.delete(*boxes)
             await pipe.execute()
 
     async def lead(self, role: str, holder: str, *, lease_ms: int) -> bool:

@@ -16,6 +16,7 @@ from lambent_platform.contracts.events import EventMeta, Settlement
 from lambent_platform.contracts.invocation import Invocation, Reply
 from lambent_platform.contracts.limits import ACCOUNT_CONCURRENCY
 from lambent_platform.contracts.names import split_target
+from lambent_platform.contracts.response_streams import Credit
 from lambent_platform.store.redis import RedisStore, translated
 
 DRAIN_COUNT: Final = 128
@@ -84,7 +85,7 @@ class Retire:
     environment_id: str
 
 
-InboxItem = Call | Start | Retire
+InboxItem = Call | Start | Retire | Credit
 Next = Work | SlotAnswer
 
 
@@ -141,6 +142,8 @@ def _item(data: bytes) -> InboxItem:
         return Start(order["environment"], order["version"])
     if head == b"RETIRE":
         return Retire(rest.decode())
+    if head == b"CREDIT":
+        return Credit.decode(rest)
     return Call(head.decode(), decode_work(rest))
 
 
@@ -152,6 +155,11 @@ def start_order(environment_id: str, version: dict[str, Any]) -> bytes:
 def retire_order(environment_id: str) -> bytes:
     """Encode the inbox item that `Retire` is read from."""
     return b"RETIRE\n" + environment_id.encode()
+
+
+def credit_order(credit: Credit) -> bytes:
+    """Encode the inbox item that a `Credit` is read from."""
+    return b"CREDIT\n" + credit.encode()
 
 
 class InvocationStore:

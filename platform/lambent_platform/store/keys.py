@@ -30,7 +30,7 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
                 qwait:<ident> SET of processes that wait for it · arrivals:<process> LIST of idents
     workers     workers HASH · beats ZSET · inbox:<worker> LIST · held:<worker> HASH call id → lease
                 envs:<worker> HASH environment id → record
-    gateways    gateways HASH · replies:<gateway> LIST
+    gateways    gateways HASH · replies:<gateway> LIST · parts:<gateway> LIST of parts of streamed replies, on credit
     mappings    mapping:<uuid> HASH · mappings ZSET uuid → generation · mapping-generation STRING, counts all writes
                 mapping-index ZSET of what they are found by · mapping-pairs HASH `source function` → uuid
                 wake-mappings LIST the scheduler's pollers sleep on. All in the home partition

@@ -29,6 +29,7 @@ from lambent_platform.store.invocations import InvocationStore, Placement, start
 from lambent_platform.store.logs import LogEvent
 from lambent_platform.store.objects import ObjectStore
 from lambent_platform.store.redis import RedisStore, open_redis
+from lambent_platform.store.response_streams import ResponseStreamStore
 from lambent_workers.code_cache import CodeCache
 from lambent_workers.drivers.port import Driver
 from lambent_workers.drivers.process.driver import ProcessDriver, ProcessSettings
@@ -225,7 +226,8 @@ def make(redis_url: str) -> Make:
                         keepalive=KeepAlive(**({"stems": 0} | keepalive)), retry_delays_s=(0.1,),
                         reconcile_interval_s=reconcile_interval_s,
                     ),
-                    invocations=InvocationStore(own), fleet=FleetStore(own), driver=driver, driver_info=info,
+                    invocations=InvocationStore(own), streams=ResponseStreamStore(own), fleet=FleetStore(own),
+                    driver=driver, driver_info=info,
                     code=CodeCache(objects, folder / "cache"), logs=pump, clock=SystemClock(),
                     liveness_ms=own.now_ms,
                 )  # fmt: skip

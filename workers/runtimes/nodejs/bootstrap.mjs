@@ -10,6 +10,11 @@
 //     RESULT 18  out  36 bytes of request id · response
 //     ERROR 19   out  36 bytes of request id · JSON error
 //     FATAL 20   out  like ERROR, and the process ends
+//     STREAM 21  out  36 bytes of request id · content type: the response follows in parts
+//     PART 22    out  36 bytes of request id · bytes
+//     END 23     out  36 bytes of request id: the stream is whole; an ERROR or FATAL instead says that it is not
+//
+// Handlers made with `awslambda.streamifyResponse` write to a stream, whose writes wait while its reader is behind.
 //
 // No dependencies, Node.js 20 and later. Errors, context and log lines are those of AWS's own runtime client.
 
@@ -17,11 +22,18 @@ import fs from 'node:fs';
 import Module, { createRequire } from 'node:module';
 import net from 'node:net';
 import path from 'node:path';
+import { Writable, finished } from 'node:stream';
 import { pathToFileURL } from 'node:url';
 import util from 'node:util';
 import v8 from 'node:v8';
 
 const CLAIM = 1, INVOKE = 2, READY = 16, FAILED = 17, RESULT = 18, ERROR = 19, FATAL = 20;
+const STREAM = 21, PART = 22, END = 23;
+const PART_BYTES = 65536;
+const METADATA_TYPE = 'application/vnd.awslambda.http-integration-response';
+// The names that AWS's client marks handlers by, so that libraries which set them themselves work too.
+const STREAMS = Symbol.for('aws.lambda.runtime.handler.streaming');
+const HIGH_WATER_MARK = Symbol.for('aws.lambda.runtime.handler.streaming.highWaterMark');
 const RESPONSE_BYTES_MAX = 6291556;
 const CALLBACKS_UNTIL = 24; // from this major version on, Lambda refuses handlers with a callback
 const EXIT_UNCAUGHT = 129, EXIT_UNHANDLED = 128;
@@ -146,6 +158,86 @@ class Channel {
   release() { this.socket.unref(); }
 }
 
+// ---- streaming -----------------------------------------------------------------------------------------------------
+
+/** The response of one call, written by its handler. Like Lambda's, it is no more than a writable stream. */
+class ResponseStream extends Writable {
+  #id;
+  #contentType = 'application/octet-stream';
+  begun = false;
+
+  constructor(id, highWaterMark) {
+    super({ highWaterMark, decodeStrings: true });
+    this.#id = Buffer.from(id);
+    this.on('error', () => {}); // the handler's own affair: it is told by its promise, too
+  }
+
+  setContentType(contentType) {
+    if (this.begun) throw new InvalidStreamingOperation('Cannot set content-type, too late.');
+    this.#contentType = String(contentType);
+  }
+
+  write(chunk, encoding, callback) {
+    const plain = typeof chunk === 'string' || chunk instanceof Uint8Array;
+    return super.write(plain || chunk === null || chunk === undefined ? chunk : JSON.stringify(chunk), encoding, callback);
+  }
+
+  _write(chunk, _encoding, done) {
+    this.#begin();
+    this.#send(chunk, done);
+  }
+
+  _final(done) {
+    this.#begin();
+    done();
+  }
+
+  #begin() {
+    if (this.begun) return;
+    this.begun = true;
+    channel.send(STREAM, [this.#id, Buffer.from(this.#contentType, 'latin1')]);
+    // A hook of AWS's stream, which some libraries set themselves.
+    this._onBeforeFirstWrite?.((bytes) => this.#send(Buffer.from(bytes)));
+  }
+
+  /** Send bytes as parts; `done` is called when the last of them has left this process. */
+  #send(bytes, done) {
+    let at = 0;
+    do {
+      const part = bytes.subarray(at, at + PART_BYTES);
+      at += PART_BYTES;
+      channel.send(PART, [this.#id, part], at < bytes.length ? undefined : done);
+    } while (at < bytes.length);
+  }
+}
+
+class InvalidStreamingOperation extends Error {
+  constructor(message) {
+    super(message);
+    this.name = 'Runtime.InvalidStreamingOperation';
+  }
+}
+
+globalThis.awslambda = {
+  /** Mark a handler as one that gets `(event, responseStream, context)`. */
+  streamifyResponse(handler, options) {
+    handler[STREAMS] = 'response';
+    if (options?.highWaterMark !== undefined) handler[HIGH_WATER_MARK] = parseInt(options.highWaterMark, 10);
+    return handler;
+  },
+  HttpResponseStream: class HttpResponseStream {
+    /** Give a stream the status, headers and cookies of a reply over HTTP. */
+    static from(stream, metadata) {
+      stream.setContentType(METADATA_TYPE);
+      stream._onBeforeFirstWrite = (write) => {
+        write(JSON.stringify(metadata));
+        write(new Uint8Array(8));
+      };
+      return stream;
+    }
+  },
+};
+
 // ---- loading -------------------------------------------------------------------------------------------------------
 
 /** Whether `.js` files in a folder are ES modules, by the nearest package.json. */
@@ -200,7 +292,7 @@ async function loadHandler(root, handler) {
   const found = find(loaded) ?? find(loaded?.default);
   if (!found) throw new Fault('HandlerNotFound', `${handler} is undefined or not exported`);
   if (typeof found !== 'function') throw new Fault('HandlerNotFound', `${handler} is not a function`);
-  if (major >= CALLBACKS_UNTIL && found.length >= 3) {
+  if (major >= CALLBACKS_UNTIL && found.length >= 3 && !found[STREAMS]) {
     throw new Fault('CallbackHandlerDeprecated', 'ERROR: AWS Lambda has removed support for callback-based function ' +
       'handlers starting with Node.js 24. You need to modify this function to use a supported handler signature to ' +
       'use Node.js 24 or later. For more information see ' +
@@ -247,6 +339,10 @@ class Call {
     else delete process.env._X_AMZN_TRACE_ID;
     // A handler that never answers, in a loop with nothing left to wait for, has answered null.
     whenEmpty = () => this.succeed(null);
+    if (handler[STREAMS]) {
+      this.stream();
+      return;
+    }
     try {
       const result = handler(JSON.parse(this.event), this.context(), (error, value) => this.callback(error, value));
       if (typeof result?.then === 'function') {
@@ -256,6 +352,26 @@ class Call {
       }
     } catch (error) {
       this.fail(error);
+    }
+  }
+
+  /** Run a handler that writes its response: the call ends when both the handler and the stream have. */
+  async stream() {
+    const stream = new ResponseStream(this.header.id, handler[HIGH_WATER_MARK]);
+    whenEmpty = () => this.fail('Response stream is not finished.');
+    try {
+      const context = this.context();
+      for (const name of ['succeed', 'fail', 'done']) delete context[name];
+      const result = handler(JSON.parse(this.event), stream, context);
+      if (typeof result?.then !== 'function') throw 'Streaming does not support non-async handlers.';
+      if ((await result) !== undefined) console.warn('Streaming handlers ignore return values.');
+      await new Promise((resolve, reject) => finished(stream, (error) => (error ? reject(error) : resolve())));
+      if (this.settled) return;
+      this.settled = true;
+      this.answer(END, Buffer.alloc(0));
+    } catch (error) {
+      this.fail(error);
+      stream.destroy();
     }
   }
 

@@ -9,6 +9,13 @@ descriptor `LAMBENT_CHANNEL_FD` names (big endian: u32 length of what follows, u
     FAILED 17  out  JSON error: it could not be loaded; the process ends
     RESULT 18  out  36 bytes of request id · response
     ERROR 19   out  36 bytes of request id · JSON error
+    STREAM 21  out  36 bytes of request id · content type: the response follows in parts
+    PART 22    out  36 bytes of request id · bytes
+    END 23     out  36 bytes of request id: the stream is whole; an ERROR instead says that it is not
+
+A handler that is a generator, or an asynchronous one, streams its response: each `bytes` or `str` that it yields is
+sent at once, and it goes on when there is room for it. A dictionary that it yields first, with any of `statusCode`,
+`headers` and `cookies`, says what the reply over HTTP looks like.
 
 Standard library only, Python 3.11 and later. Errors, context and log lines are those of AWS's own runtime client.
 One call costs one read, one write and no thread.
@@ -29,9 +36,14 @@ import struct
 import sys
 import time
 import traceback
+import types
 from typing import Any, NoReturn
 
-CLAIM, INVOKE, READY, FAILED, RESULT, ERROR = 1, 2, 16, 17, 18, 19
+CLAIM, INVOKE, READY, FAILED, RESULT, ERROR, STREAM, PART, END = 1, 2, 16, 17, 18, 19, 21, 22, 23
+PART_BYTES = 65536
+GENERATORS = (types.GeneratorType, types.AsyncGeneratorType)
+METADATA = frozenset({"statusCode", "headers", "cookies"})
+METADATA_TYPE = "application/vnd.awslambda.http-integration-response"
 HEAD = struct.Struct(">IB")
 LENGTH = struct.Struct(">I")
 READ_BYTES = 65536
@@ -97,6 +109,19 @@ class Channel:
             self._socket.sendall(b"".join((HEAD.pack(1 + sum(map(len, parts)), kind), *parts)))
         except OSError:
             leave(0)
+
+    async def send_later(self, kind: int, *parts: bytes) -> None:
+        """Send one frame and let the event loop run meanwhile."""
+        import asyncio
+
+        self._socket.setblocking(False)
+        try:
+            frame = b"".join((HEAD.pack(1 + sum(map(len, parts)), kind), *parts))
+            await asyncio.get_running_loop().sock_sendall(self._socket, frame)
+        except OSError:
+            leave(0)
+        finally:
+            self._socket.setblocking(True)
 
 
 def leave(code: int) -> NoReturn:
@@ -331,7 +356,85 @@ def become(claim: dict[str, Any]) -> None:
     sys.path[:] = [*front, *(entry for entry in wanted if entry != own), *rest]
 
 
-def invoke(handler: Any, body: memoryview, encoder: Encoder, logs: LogHandler) -> tuple[int, bytes, bytes]:
+class Stream:
+    """The response of one call, in parts."""
+
+    def __init__(self, channel: Channel, request_id: bytes, encoder: Encoder) -> None:
+        self._channel, self._request_id, self._encoder = channel, request_id, encoder
+        self._begun = False
+
+    def send(self, values: Any) -> tuple[int, bytes, bytes]:
+        """Send what a generator yields as it yields it; return the last frame."""
+        if isinstance(values, types.AsyncGeneratorType):
+            error = run(self._send_async(values))
+            if error is not None:
+                raise error
+        else:
+            try:
+                for value in values:
+                    for part in self._parts(value):
+                        self._channel.send(PART, self._request_id, part)
+            finally:
+                values.close()
+        if not self._begun:
+            self._begin("application/octet-stream")
+        return END, self._request_id, b""
+
+    async def _send_async(self, values: Any) -> Exception | None:
+        """Do the same for an asynchronous generator; return its error, without the event loop's own frames."""
+        try:
+            async for value in values:
+                for part in self._parts(value):
+                    await self._channel.send_later(PART, self._request_id, part)
+        except Exception as error:
+            return error
+        finally:
+            await values.aclose()
+        return None
+
+    def _begin(self, content_type: str) -> None:
+        self._begun = True
+        self._channel.send(STREAM, self._request_id, content_type.encode())
+
+    def _parts(self, value: Any) -> list[bytes]:
+        """Return the bytes of one value, cut to size; the first value begins the stream.
+
+        Raises:
+            Fault: `Runtime.MarshalError`, where it can be no part of a response.
+        """
+        if isinstance(value, str):
+            data, content_type = value.encode(), "text/plain; charset=utf-8"
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            data, content_type = bytes(value), "application/octet-stream"
+        elif not self._begun and isinstance(value, dict) and METADATA.issuperset(value):
+            data, content_type = self._encoder.response(value) + bytes(8), METADATA_TYPE
+        else:
+            message = (
+                "Unable to marshal response: a generator yields bytes or str, and may yield a dict of statusCode, "
+                f"headers and cookies first, but not {type(value).__name__}"
+            )
+            raise Fault("Runtime.MarshalError", message)
+        if not self._begun:
+            self._begin(content_type)
+        return [data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES)]
+
+
+def run(work: Any) -> Any:
+    """Run a coroutine on the one event loop of this process, so that clients made in one call work in the next."""
+    global _runner
+    if _runner is None:
+        import asyncio
+
+        _runner = asyncio.Runner()
+    return _runner.run(work)
+
+
+_runner: Any = None
+
+
+def invoke(
+    handler: Any, body: memoryview, encoder: Encoder, logs: LogHandler, channel: Channel
+) -> tuple[int, bytes, bytes]:
     """Run one event; return the frame's type, request id and bytes."""
     header_size = LENGTH.unpack_from(body)[0]
     header = json.loads(bytes(body[4 : 4 + header_size]))
@@ -348,8 +451,11 @@ def invoke(handler: Any, body: memoryview, encoder: Encoder, logs: LogHandler) -
             event = json.loads(bytes(body[4 + header_size :]))
         except Exception as error:
             raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}") from error
+        result = handler(event, context)
+        if isinstance(result, GENERATORS):
+            return Stream(channel, request_id.encode(), encoder).send(result)
         # More than the limit is not sent: the worker only has to see that it is over it.
-        response = encoder.response(handler(event, context))[: RESPONSE_BYTES_MAX + 1]
+        response = encoder.response(result)[: RESPONSE_BYTES_MAX + 1]
         return RESULT, request_id.encode(), response
     except Exception as error:
         described = describe(error, request_id)
@@ -383,7 +489,7 @@ def main() -> NoReturn:
         kind, body = channel.receive()
         if kind != INVOKE:
             leave(64)
-        answer = invoke(handler, body, encoder, logs)
+        answer = invoke(handler, body, encoder, logs, channel)
         for stream in (sys.stdout, sys.stderr):
             try:  # noqa: SIM105 - a context manager here would cost every call
                 stream.flush()
