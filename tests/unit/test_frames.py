@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambent_workers.frames import FRAME_BYTES_MAX, FrameError, FrameReader, FrameType, encode, invoke
+from lambent_workers.frames import (
+    FRAME_BYTES_MAX,
+    PART_BYTES_MAX,
+    REQUEST_ID_BYTES,
+    FrameError,
+    FrameReader,
+    FrameType,
+    encode,
+    invoke,
+)
 
 FRAMES = st.lists(st.tuples(st.sampled_from(FrameType), st.binary(max_size=200)), max_size=8)
 
@@ -36,3 +45,12 @@ def test_impossible_lengths_are_refused(length: int) -> None:
     """A peer cannot make the worker wait for, or hold, more than the largest frame."""
     with pytest.raises(FrameError):
         FrameReader().feed(struct.pack(">IB", length, 18))
+
+
+def test_parts_are_bounded() -> None:
+    """A part of a stream is refused by its head where it is over its size, which is less than a response's."""
+    size = 1 + REQUEST_ID_BYTES + PART_BYTES_MAX
+    assert FrameReader().feed(struct.pack(">IB", size, FrameType.PART)) == []
+    assert FrameReader().feed(struct.pack(">IB", size + 1, FrameType.RESULT)) == []
+    with pytest.raises(FrameError):
+        FrameReader().feed(struct.pack(">IB", size + 1, FrameType.PART))

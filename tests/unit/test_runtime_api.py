@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -24,6 +26,8 @@ class Events:
         self.ready = 0
         self.init_errors: list[bytes] = []
         self.answers: list[tuple[str, bytes, AnswerKind]] = []
+        self.streams: list[tuple[str, str]] = []
+        self.parts: list[tuple[str, bytes]] = []
 
     def on_ready(self) -> None:
         """Count."""
@@ -36,6 +40,14 @@ class Events:
     def on_answer(self, request_id: str, body: bytes, kind: AnswerKind) -> None:
         """Note."""
         self.answers.append((request_id, body, kind))
+
+    def on_stream(self, request_id: str, content_type: str) -> None:
+        """Note."""
+        self.streams.append((request_id, content_type))
+
+    def on_part(self, request_id: str, data: bytes) -> None:
+        """Note."""
+        self.parts.append((request_id, data))
 
     def on_lost(self) -> None:
         """Nothing is ever lost on this API: the process's end says it."""
@@ -218,14 +230,112 @@ async def test_a_response_over_the_limit(bench: Bench) -> None:
     assert (await client.answer())[0] == 200
 
 
-async def test_streamed_responses_are_refused(bench: Bench) -> None:
-    """A runtime that streams is told that it cannot, and the caller too."""
+RESPONSE = f"{BASE}/invocation/id-1/response"
+STREAMED = "Lambda-Runtime-Function-Response-Mode: streaming\r\nTransfer-Encoding: chunked\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of a body."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+async def streaming(bench: Bench, headers: str = "") -> Client:
+    """Begin a streamed response to an event in flight."""
     client = await bench.flying()
-    path = f"{BASE}/invocation/id-1/response"
-    status, error, _ = await client.request("POST", path, b"x", lambda_runtime_function_response_mode="streaming")
-    assert (status, error["errorType"]) == (400, "InvalidFunctionResponseMode")
-    [(_, body, kind)] = bench.events.answers
-    assert (json.loads(body)["errorType"], kind) == ("Runtime.InvalidResponseMode", AnswerKind.ERROR)
+    client.writer.write(f"POST {RESPONSE} HTTP/1.1\r\n{STREAMED}{headers}\r\n".encode())
+    return client
+
+
+async def test_a_streamed_response(bench: Bench) -> None:
+    """Its parts are passed on as they come, its end answers the event, and the connection can go on."""
+    client = await streaming(bench, "Content-Type: text/x\r\n")
+    for number in (b"1", b"22"):
+        client.writer.write(chunk(number))
+        await asyncio.sleep(0.02)
+        assert bench.events.parts[-1] == ("id-1", number)
+    assert bench.events.streams == [("id-1", "text/x")]
+    assert bench.events.answers == []
+    client.writer.write(chunk(b""))
+    assert (await client.answer())[0] == 202
+    assert bench.events.answers == [("id-1", b"", AnswerKind.STREAMED)]
+    client.send("GET", NEXT)
+    bench.deliver("id-2")
+    assert (await client.answer())[0] == 200
+
+
+async def test_an_error_in_the_trailers_of_a_stream(bench: Bench) -> None:
+    """What a runtime says in its trailers ends the stream as an error, its body being JSON in base64."""
+    client = await streaming(bench, "Trailer: Lambda-Runtime-Function-Error-Type\r\n")
+    error = b'{"errorType":"E","errorMessage":"m"}'
+    name, body = "Lambda-Runtime-Function-Error", b64encode(error).decode()
+    client.writer.write(chunk(b"part") + f"0\r\n{name}-Type: E\r\n{name}-Body: {body}\r\n\r\n".encode())
+    assert (await client.answer())[0] == 202
+    assert bench.events.answers == [("id-1", error, AnswerKind.ERROR)]
+
+
+async def test_an_error_beside_a_stream(bench: Bench) -> None:
+    """A runtime that reports an error by a request of its own ends the stream; what still comes of it is dropped."""
+    client, other = await streaming(bench), await bench.client()
+    client.writer.write(chunk(b"part"))
+    await asyncio.sleep(0.02)
+    assert (await other.request("POST", f"{BASE}/invocation/id-1/error", b"{}"))[0] == 202
+    client.writer.write(chunk(b"late") + chunk(b""))
+    assert (await client.answer())[0] == 403
+    assert bench.events.answers == [("id-1", b"{}", AnswerKind.ERROR)]
+    assert bench.events.parts == [("id-1", b"part")]
+
+
+async def test_a_stream_that_is_cut_off(bench: Bench) -> None:
+    """A connection that ends before its stream does is an error, never the end of the stream."""
+    client = await streaming(bench)
+    client.writer.write(chunk(b"part"))
+    await client.writer.drain()
+    client.writer.close()
+    await asyncio.sleep(0.05)
+    [(request_id, body, kind)] = bench.events.answers
+    assert (request_id, json.loads(body)["errorType"], kind) == ("id-1", "Runtime.TruncatedResponse", AnswerKind.ERROR)
+
+
+async def test_one_stream_answers_an_event(bench: Bench) -> None:
+    """While a response streams, another one and another poll are refused; a stream for nothing is, too."""
+    client, other = await streaming(bench), await bench.client()
+    await asyncio.sleep(0.02)
+    mode = {"lambda_runtime_function_response_mode": "streaming"}
+    assert (await other.request("POST", RESPONSE, b"x", **mode))[0] == 403
+    assert (await other.request("POST", RESPONSE, b"x"))[0] == 403
+    assert (await other.request("GET", NEXT))[0] == 403
+    assert (await other.request("POST", f"{BASE}/invocation/id-0/response", b"x", **mode))[0] == 400
+    client.writer.write(chunk(b""))
+    assert (await client.answer())[0] == 202
+    assert (bench.events.parts, len(bench.events.answers)) == ([], 1)
+
+
+async def test_a_paused_stream_is_not_read(bench: Bench) -> None:
+    """A stream whose caller is behind holds its writer up, and goes on where it stopped."""
+    client = await streaming(bench)
+    client.writer.write(chunk(b"first"))
+    await asyncio.sleep(0.02)
+    bench.api.pause()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.5):
+            for _ in range(1000):  # until every buffer between the two is full
+                client.writer.write(chunk(b"x" * 65536))
+                await client.writer.drain()
+            pytest.fail("nothing held the writer up")
+    assert len(bench.events.parts) <= 2
+    bench.api.resume()
+    client.writer.write(chunk(b""))
+    assert (await client.answer())[0] == 202
+    assert len(bench.events.parts) > 2
+
+
+async def test_trailers_are_bounded(bench: Bench) -> None:
+    """Trailers without end are answered 431 and end the stream as one that was cut off."""
+    client = await streaming(bench)
+    client.writer.write(b"0\r\nx: " + b"y" * 400_000)
+    assert (await client.answer())[0] == 431
+    await asyncio.sleep(0.05)
+    assert [kind for _, _, kind in bench.events.answers] == [AnswerKind.ERROR]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,11 @@ _OF_THE_CONNECTION: Final = frozenset(
 """Headers that say how bytes travel between two neighbours; they are not the function's to set."""
 DEFAULT: Final = "$default"
 JSON_TYPE: Final = "application/json"
+STREAM_TYPE: Final = "application/octet-stream"
+PRELUDE_TYPE: Final = "application/vnd.awslambda.http-integration-response"
+"""A streamed response that begins with its metadata."""
+PRELUDE_END: Final = bytes(8)
+PRELUDE_BYTES_MAX: Final = 65_536
 
 Headers = Sequence[tuple[str, str]]
 
@@ -209,17 +214,60 @@ def read_reply_v1(payload: bytes) -> HttpReply:
     return _complete(value, headers, [])
 
 
-def _structured(value: dict[str, Any]) -> HttpReply:
+def read_prelude(data: bytes) -> HttpReply:
+    """Read the metadata that a streamed response of type `PRELUDE_TYPE` begins with, up to `PRELUDE_END`: JSON of
+    `statusCode`, `headers` and `cookies`. The reply has no body yet.
+
+    Raises:
+        InvalidReply: it is not JSON, or a member is not of its type.
+    """
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise InvalidReply("the metadata of the stream is not JSON") from error
+    if not isinstance(value, dict):
+        raise InvalidReply("the metadata of the stream is not an object")
+    known = {name: value[name] for name in ("headers", "cookies") if name in value}
+    return _structured({"statusCode": value.get("statusCode", 200), **known}, content_type=STREAM_TYPE)
+
+
+def read_collected(payload: bytes, content_type: str) -> HttpReply:
+    """Read what a function streamed to a caller that wanted it whole: its own bytes, after their metadata if it sent
+    some.
+
+    Raises:
+        InvalidReply: the metadata is not whole, or wrong.
+    """
+    if content_type != PRELUDE_TYPE:
+        return HttpReply(status=200, headers=(("Content-Type", stream_type(content_type)),), body=payload)
+    prelude, end, body = payload.partition(PRELUDE_END)
+    if not end:
+        raise InvalidReply("the metadata of the stream has no end")
+    head = read_prelude(prelude)
+    return HttpReply(status=head.status, headers=head.headers, body=body)
+
+
+def stream_type(content_type: str) -> str:
+    """Return a stream's own type, or the one of any bytes where it is none that a header can have."""
+    return content_type if content_type and _HEADER_VALUE.match(content_type) else STREAM_TYPE
+
+
+def _structured(value: dict[str, Any], content_type: str = JSON_TYPE) -> HttpReply:
     headers = _reply_headers(value.get("headers"))
     cookies = value.get("cookies") or []
     if not isinstance(cookies, list):
         raise InvalidReply("cookies is not a list")
-    return _complete(value, headers, [("Set-Cookie", _header_value(cookie)) for cookie in cookies])
+    return _complete(value, headers, [("Set-Cookie", _header_value(cookie)) for cookie in cookies], content_type)
 
 
-def _complete(value: dict[str, Any], headers: list[tuple[str, str]], cookies: list[tuple[str, str]]) -> HttpReply:
+def _complete(
+    value: dict[str, Any],
+    headers: list[tuple[str, str]],
+    cookies: list[tuple[str, str]],
+    content_type: str = JSON_TYPE,
+) -> HttpReply:
     if not any(name.lower() == "content-type" for name, _ in headers):
-        headers.append(("Content-Type", JSON_TYPE))
+        headers.append(("Content-Type", content_type))
     headers += cookies
     return HttpReply(status=_status(value["statusCode"]), headers=tuple(headers), body=_reply_body(value))
 

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import structlog
 
@@ -33,11 +33,14 @@ from lambent_platform.contracts.limits import INIT_TIMEOUT_S
 from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.core import lineage, retries
 from lambent_platform.core.resolution import event_meta, not_found, resolve
+from lambent_platform.dispatch.failures import failure_of
 from lambent_platform.dispatch.metrics import CallMetrics
+from lambent_platform.dispatch.streams import ReplyStream, StreamBox, StreamBoxes
 from lambent_platform.store.batches import Batcher
 from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.invocations import InvocationStore, Placement
 from lambent_platform.store.redis import RedisStore
+from lambent_platform.store.response_streams import ResponseStreamStore
 
 CACHED_FUNCTIONS_MAX: Final = 10_000
 STALE_TRIES: Final = 5
@@ -92,6 +95,7 @@ class Dispatcher:
         self._capacity_wait_s = capacity_wait_s
         self._cache: dict[str, FunctionRecord] = {}
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
+        self._boxes = StreamBoxes(ResponseStreamStore(redis), gateway_id)
         self._places = Batcher(invocations.place)
         self._accepts = Batcher(invocations.accept)
 
@@ -107,6 +111,7 @@ class Dispatcher:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._boxes.close()
             with contextlib.suppress(StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(2):
                     await self._fleet.forget_gateway(self.gateway_id)
@@ -134,8 +139,59 @@ class Dispatcher:
         finally:
             del self._waiting[call_id]
 
+    @asynccontextmanager
+    async def stream(
+        self, ref: FunctionRef, payload: bytes, options: CallOptions | None = None
+    ) -> AsyncIterator[ReplyStream]:
+        """Run a function and read its reply while it comes; the block begins when there is something of it.
+
+            async with dispatcher.stream(ref, payload) as stream:
+                async for part in stream: …
+                stream.end.function_error …
+
+        Leaving the block early abandons the reply: the function runs to its end, and nothing more of it is sent.
+        Raises as `invoke` does, before the block; within it, iterating raises what the platform fails with then.
+        """
+        options = options or CallOptions()
+        call_id = options.request_id or str(uuid.uuid4())
+        ending: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[call_id] = ending
+        try:
+            with self._metrics.measured("sync") as call, self._box(ref).reading(call_id, ending) as stream:
+                version, placement = await self._place(ref, call_id, payload, options, streamed=True)
+                stream.executed_version = version.version
+                stream.deadline_s = time.monotonic() + _patience_s(version)
+                await self._begin(stream, version, placement)
+                call.outcome = "abandoned"
+                yield stream
+                if stream.end is not None:
+                    call.outcome = "function_error" if stream.end.function_error else "ok"
+        finally:
+            del self._waiting[call_id]
+
+    def _box(self, ref: FunctionRef) -> StreamBox:
+        return self._boxes.of(self._redis.keys.prefix(ref.ident))
+
+    async def _begin(self, stream: ReplyStream, version: FunctionVersion, placement: Placement) -> None:
+        """Wait for the first part of a stream, or for its end."""
+        if placement is Placement.QUEUED:
+            await self._capacity(stream.begun, stream.call_id, version)
+        try:
+            async with asyncio.timeout(stream.deadline_s - time.monotonic()):
+                await stream.begun
+        except TimeoutError:
+            await self._give_up(stream.call_id, version)
+        reply = self._waiting[stream.call_id]
+        if reply.done() and reply.result().failure:
+            raise failure_of(reply.result())
+
+    async def _give_up(self, call_id: str, version: FunctionVersion) -> NoReturn:
+        log.error("no reply", request_id=call_id, target=version.target)
+        await self._invocations.cancel(call_id, version.target)
+        raise ServiceException("The invocation was not answered in time.", Type="Service") from None
+
     async def _place(
-        self, ref: FunctionRef, call_id: str, payload: bytes, options: CallOptions
+        self, ref: FunctionRef, call_id: str, payload: bytes, options: CallOptions, *, streamed: bool = False
     ) -> tuple[FunctionVersion, Placement]:
         for attempt in range(STALE_TRIES):
             record, version = await self._resolve(ref, fresh=attempt > 0)
@@ -156,6 +212,7 @@ class Dispatcher:
                 client_context=options.client_context,
                 trace_id=turn.trace_id,
                 placed_at_ms=time.time_ns() // 1_000_000,
+                streamed=streamed,
             )
             placement = await self._places.submit((invocation, record.generation))
             if placement is not Placement.STALE:
@@ -166,21 +223,18 @@ class Dispatcher:
     async def _reply(
         self, future: asyncio.Future[Reply], call_id: str, version: FunctionVersion, placement: Placement
     ) -> Reply:
-        deadline_s = version.timeout_s + INIT_TIMEOUT_S + REPLY_GRACE_S
         try:
             if placement is Placement.QUEUED:
                 await self._capacity(future, call_id, version)
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(_patience_s(version)):
                 reply = await future
         except TimeoutError:
-            log.error("no reply", request_id=call_id, target=version.target)
-            await self._invocations.cancel(call_id, version.target)
-            raise ServiceException("The invocation was not answered in time.", Type="Service") from None
+            await self._give_up(call_id, version)
         if reply.failure:
-            raise _failure(reply)
+            raise failure_of(reply)
         return reply
 
-    async def _capacity(self, future: asyncio.Future[Reply], call_id: str, version: FunctionVersion) -> None:
+    async def _capacity(self, future: asyncio.Future[Any], call_id: str, version: FunctionVersion) -> None:
         """Wait until a queued call has been placed, or must be refused for want of room."""
         await asyncio.wait({future}, timeout=self._capacity_wait_s)
         if future.done() or await self._starts(version.target):
@@ -279,7 +333,9 @@ class Dispatcher:
                 continue
             for reply in replies:
                 future = self._waiting.get(reply.id)
-                if future is not None and not future.done():
+                if future is None:
+                    self._boxes.over(reply.id)
+                elif not future.done():
                     future.set_result(reply)
 
     def _fail_all(self, error: StoreUnavailable) -> None:
@@ -299,19 +355,12 @@ class Dispatcher:
         await self._fleet.beat_gateway(self.gateway_id, now_ms=await self._redis.now_ms())
 
 
+def _patience_s(version: FunctionVersion) -> float:
+    return version.timeout_s + INIT_TIMEOUT_S + REPLY_GRACE_S
+
+
 def _refuse(placement: Placement) -> None:
     if placement is Placement.RESERVED:
         raise TooManyRequests("Rate Exceeded.", Reason="ReservedFunctionConcurrentInvocationLimitExceeded", Type="User")
     if placement in (Placement.ACCOUNT, Placement.FULL):
         raise TooManyRequests("Rate Exceeded.", Reason="ConcurrentInvocationLimitExceeded", Type="User")
-
-
-def _failure(reply: Reply) -> ApiError:
-    """The error that the platform itself ended a call with."""
-    status = {"ResourceNotFoundException": 404, "TooManyRequestsException": 429}.get(reply.failure, 500)
-    return ApiError(
-        reply.payload.decode(errors="replace"),
-        code=reply.failure,
-        status=status,
-        Type="User" if status < 500 else "Service",
-    )

@@ -35,11 +35,20 @@ from lambent_platform.contracts.invocation import Reply
 from lambent_platform.contracts.limits import DEFAULT_ACCOUNT, DEFAULT_REGION, SYNC_PAYLOAD_BYTES
 from lambent_platform.contracts.names import LATEST, FunctionRef
 from lambent_platform.core.cors import is_preflight, preflight_headers, with_cors
-from lambent_platform.core.http_event import HttpReply, InvalidReply, Place, make_event, read_reply
+from lambent_platform.core.http_event import (
+    Headers,
+    HttpReply,
+    InvalidReply,
+    Place,
+    make_event,
+    read_collected,
+    read_reply,
+)
 from lambent_platform.dispatch.dispatcher import CallOptions
 from lambent_platform.gateway.app import Route, below, split_path
 from lambent_platform.gateway.aws.body import read_body
 from lambent_platform.gateway.http_functions import RETRY_AFTER_S, Calls, described, to_response, trace_id_of
+from lambent_platform.gateway.streamed_reply import FunctionFailed, send_streamed
 from lambent_platform.store.functions import URL_ID, FunctionStore
 
 PATH: Final = "/fn"
@@ -128,12 +137,13 @@ class FunctionUrls:
             response.headers["Retry-After"] = str(RETRY_AFTER_S)
         except ApiError as error:
             response = _refusal(error.status if error.status in (408,) else 502, error.message)
-        response.headers["x-amzn-RequestId"] = request_id
+        if not response.prepared:
+            response.headers["x-amzn-RequestId"] = request_id
         if not request.content.is_eof():
             response.force_close()  # a body that was refused unread is not read for the sake of the connection
         return response
 
-    async def _serve(self, request: web.Request, path: str, url: _Url, request_id: str) -> web.Response:
+    async def _serve(self, request: web.Request, path: str, url: _Url, request_id: str) -> web.StreamResponse:
         cors, origin = url.config.get("Cors") or {}, request.headers.get("Origin", "")
         if cors and is_preflight(request.method, request.headers):
             return to_response(HttpReply(status=200, headers=preflight_headers(cors, request.headers), body=b""))
@@ -149,12 +159,34 @@ class FunctionUrls:
         payload = orjson.dumps(event)
         if len(payload) > SYNC_PAYLOAD_BYTES:
             raise RequestTooLarge("Request Entity Too Large")
-        reply = await self._calls.invoke(url.ref, payload, CallOptions(request_id=request_id, trace_id=trace_id))
-        answer = _read(reply, request_id)
-        headers = [*answer.headers, ("X-Amzn-Trace-Id", trace_id)]
-        if cors and origin:
-            headers = with_cors(cors, origin, headers)
-        return to_response(HttpReply(status=answer.status, headers=headers, body=answer.body))
+        options = CallOptions(request_id=request_id, trace_id=trace_id)
+
+        def decorated(headers: Headers) -> Headers:
+            both = [*headers, ("X-Amzn-Trace-Id", trace_id)]
+            return with_cors(cors, origin, both) if cors and origin else both
+
+        if url.config.get("InvokeMode") == "RESPONSE_STREAM":
+            return await self._stream(request, url, payload, options, decorated)
+        answer = _read(await self._calls.invoke(url.ref, payload, options), request_id)
+        return to_response(HttpReply(status=answer.status, headers=decorated(answer.headers), body=answer.body))
+
+    async def _stream(
+        self,
+        request: web.Request,
+        url: _Url,
+        payload: bytes,
+        options: CallOptions,
+        decorated: Callable[[Headers], Headers],
+    ) -> web.StreamResponse:
+        def named(headers: Headers) -> Headers:
+            return [*decorated(headers), ("x-amzn-RequestId", options.request_id)]
+
+        try:
+            async with self._calls.stream(url.ref, payload, options) as stream:
+                return await send_streamed(request, stream, named)
+        except FunctionFailed:
+            failed = _failed()
+            return to_response(HttpReply(status=failed.status, headers=decorated(failed.headers), body=failed.body))
 
     async def _cached(self, key: str, find: Callable[[], Awaitable[_Url | None]]) -> _Url | None:
         """Find a URL, at most once within `CACHED_S`; one that is not there is looked for each time."""
@@ -189,9 +221,15 @@ def _read(reply: Reply, request_id: str) -> HttpReply:
     """What the function's reply is to the client; its errors are its own business, and in its log."""
     if not reply.function_error:
         try:
+            if reply.streamed is not None:
+                return read_collected(reply.payload, reply.streamed.content_type)
             return read_reply(reply.payload)
         except InvalidReply as error:
             log.info("invalid reply", request_id=request_id, reason=str(error))
+    return _failed()
+
+
+def _failed() -> HttpReply:
     body = orjson.dumps({"Message": "Internal Server Error"})
     return HttpReply(status=502, headers=(("Content-Type", "application/json"),), body=body)
 

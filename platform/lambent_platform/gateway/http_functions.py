@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from lambent_platform.contracts.invocation import Reply
 from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.core.http_event import HttpReply, HttpRequest
 from lambent_platform.dispatch.dispatcher import CallOptions
+from lambent_platform.dispatch.streams import ReplyStream
 from lambent_platform.gateway.app import split_path
 
 RETRY_AFTER_S: Final = 1
@@ -23,6 +25,11 @@ class Calls(Protocol):
 
     async def invoke(self, ref: FunctionRef, payload: bytes, options: CallOptions | None = None) -> Reply:
         """Run one; see `Dispatcher.invoke`."""
+
+    def stream(
+        self, ref: FunctionRef, payload: bytes, options: CallOptions | None = None
+    ) -> AbstractAsyncContextManager[ReplyStream]:
+        """Run one and read its reply while it comes; see `Dispatcher.stream`."""
 
 
 def described(request: web.Request, path: str, body: bytes) -> HttpRequest:

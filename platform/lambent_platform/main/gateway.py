@@ -33,6 +33,7 @@ from lambent_platform.gateway.lambda_api.event_invoke_configs import EventInvoke
 from lambent_platform.gateway.lambda_api.event_source_mappings import EventSourceMappingOperations
 from lambent_platform.gateway.lambda_api.functions import FunctionOperations
 from lambent_platform.gateway.lambda_api.invoke import InvokeOperation
+from lambent_platform.gateway.lambda_api.invoke_stream import InvokeStreamOperation
 from lambent_platform.gateway.lambda_api.mapping_sources import QueueCheck
 from lambent_platform.gateway.lambda_api.policy import PolicyOperations
 from lambent_platform.gateway.lambda_api.recursion import RecursionOperations
@@ -92,7 +93,7 @@ LAMBDA_OPERATIONS: Final = (
 )
 """Operations of Lambda that need only what is stored."""
 SERVED: Final[Mapping[str, tuple[type, ...]]] = {
-    "lambda": (InvokeOperation, *LAMBDA_OPERATIONS),
+    "lambda": (InvokeOperation, InvokeStreamOperation, *LAMBDA_OPERATIONS),
     "logs": (LogOperations,),
     "sts": (TokenOperations,),
     "sqs": QUEUE_OPERATIONS,
@@ -140,6 +141,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         )
         invoke, catalog = InvokeOperation(dispatcher), ServiceCatalog()
         registry.serve("lambda", invoke)
+        registry.serve("lambda", InvokeStreamOperation(dispatcher))
         for operations in LAMBDA_OPERATIONS:
             registry.serve("lambda", operations(services))
         logs = LogStore(

@@ -30,10 +30,10 @@ from lambent_platform.main.settings import Settings, is_loopback
 from lambent_platform.main.stores import open_objects, open_store
 from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.invocations import InvocationStore
-from lambent_platform.store.response_streams import ResponseStreamStore
 from lambent_platform.store.logs import LogStore
 from lambent_platform.store.metrics import MetricsStore, published
 from lambent_platform.store.redis import RedisStore
+from lambent_platform.store.response_streams import ResponseStreamStore
 from lambent_workers.code_cache import CodeCache
 from lambent_workers.drivers.port import Driver, DriverInfo
 from lambent_workers.images import runtimes_dir

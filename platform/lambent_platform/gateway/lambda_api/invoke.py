@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,16 +93,23 @@ class InvokeOperation:
         return HttpReply(status=200, headers=headers, body=reply.payload)
 
 
-def read_asked(name: str, qualifier: str | None, headers: Mapping[str, str], context: RequestContext) -> Asked:
-    """Read a request; the names of `headers` are in lower case.
+def read_asked(
+    name: str,
+    qualifier: str | None,
+    headers: Mapping[str, str],
+    context: RequestContext,
+    *,
+    kinds: Sequence[str] = _TYPES,
+) -> Asked:
+    """Read a request of one of these kinds; the names of `headers` are in lower case.
 
     Raises:
         ValidationFailed, InvalidParameterValue: a parameter is not acceptable.
         RequestTooLarge, InvalidRequestContent: the client context is too large, or not JSON.
     """
     kind = headers.get("x-amz-invocation-type", "RequestResponse")
-    if kind not in _TYPES:
-        raise _invalid(kind, "invocationType", f"enum value set: [{', '.join(_TYPES)}]")
+    if kind not in kinds:
+        raise _invalid(kind, "invocationType", f"enum value set: [{', '.join(kinds)}]")
     ref = _function(name, qualifier, context)
     options = CallOptions(
         request_id=context.request_id,
@@ -137,6 +144,15 @@ def _invalid(value: str, member: str, constraint: str) -> ValidationFailed:
 
 def _too_large(limit: int) -> RequestTooLarge:
     return RequestTooLarge(f"Request must be smaller than {limit} bytes for the InvokeFunction operation", Type="User")
+
+
+async def read_payload(request: web.Request, limit: int) -> bytes:
+    """Read and check the payload of a request.
+
+    Raises:
+        RequestTooLarge, InvalidRequestContent: it is too large, or not JSON.
+    """
+    return _payload(await _body(request, limit), limit)
 
 
 async def _body(request: web.Request, limit: int) -> bytes:

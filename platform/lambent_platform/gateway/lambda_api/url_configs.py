@@ -149,8 +149,6 @@ def _given(params: Params) -> dict[str, Any]:
             "AuthType AWS_IAM is not served yet: signatures are not verified, so the URL would be open to everybody. "
             "Use NONE where that is what you want."
         )
-    if params.get("InvokeMode") == "RESPONSE_STREAM":
-        raise invalid("InvokeMode RESPONSE_STREAM is not served yet: use BUFFERED.")
     return {name: params[name] for name in _MEMBERS if name in params}
 
 
