@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 from lambent.clock import AsyncClock
 from lambent.connection import Connection
+from lambent.dead import AsyncDead
 from lambent.deployment import DEPLOY_TIMEOUT_S, FUNCTIONS, Deployment, OnProgress, build_log, function_path
 from lambent.errors import ResourceConflict, ResourceNotFound
 from lambent.logs import ago_ms, follow_log, read_log
@@ -39,6 +40,8 @@ class AsyncClient:
     def __init__(self, endpoint: str | None = None, *, region: str | None = None) -> None:
         self.connection = Connection.find(endpoint=endpoint, region=region)
         self._transport = Transport(self.connection)
+        self.dead = AsyncDead(self._transport)
+        """Dead events of functions, and dead-letter queues."""
         self.clock = AsyncClock(self._transport)
         """The platform's event time, which `lambent up --clock virtual` lets you move."""
 

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 from lambent.aio import AsyncClient
 from lambent.clock import Clock
 from lambent.connection import Connection
+from lambent.dead import Dead
 from lambent.deployment import DEPLOY_TIMEOUT_S, OnProgress
 from lambent.records import Environment, Function, InvocationResult, LogEvent
 from lambent.spec import FunctionSpec
@@ -33,6 +34,8 @@ class Client:
     def __init__(self, endpoint: str | None = None, *, region: str | None = None) -> None:
         self._client = AsyncClient(endpoint, region=region)
         self._loop = asyncio.new_event_loop()
+        self.dead = Dead(self._client.dead, self._run)
+        """See `AsyncClient.dead`."""
         self.clock = Clock(self._client.clock, self._run)
         """See `AsyncClient.clock`."""
         self._thread = threading.Thread(target=self._loop.run_forever, name="lambent-client", daemon=True)

@@ -1,13 +1,13 @@
 """Dead events, looked at and dealt with: the platform's own API below `/_lambent/dead`.
 
-    GET  /_lambent/dead                        functions that have dead events: {"functions": [{"name", "count"}]}
-    GET  /_lambent/dead/<function>             the oldest first, without payloads: {"events": […], "next": id or null};
-                                               `?after=<id>` goes on behind one, `?limit=` is at most 100
-    GET  /_lambent/dead/<function>/<id>        one with its payload
-    POST /_lambent/dead/<function>/redrive     {"ids": […]} or {"all": true}: accepted again, as new events with fresh
-                                               attempts, or delivered again where only that had failed;
-                                               {"redriven": n, "failed": [{"id", "reason"}]}
-    POST /_lambent/dead/<function>/purge       {"ids": […]} or {"all": true}: removed for good; {"purged": n}
+GET  /_lambent/dead                        functions that have dead events: {"functions": [{"name", "count"}]}
+GET  /_lambent/dead/<function>             the oldest first, without payloads: {"events": […], "next": id or null};
+                                           `?after=<id>` goes on behind one, `?limit=` is at most 100
+GET  /_lambent/dead/<function>/<id>        one with its payload
+POST /_lambent/dead/<function>/redrive     {"ids": […]} or {"all": true}: accepted again, as new events with fresh
+                                           attempts, or delivered again where only that had failed;
+                                           {"redriven": n, "failed": [{"id", "reason"}]}
+POST /_lambent/dead/<function>/purge       {"ids": […]} or {"all": true}: removed for good; {"purged": n}
 """
 
 from __future__ import annotations
@@ -230,4 +230,6 @@ def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _json(value: Any) -> web.Response:
-    return web.Response(body=orjson.dumps(value), content_type="application/json", headers={"Cache-Control": "no-store"})
+    return web.Response(
+        body=orjson.dumps(value), content_type="application/json", headers={"Cache-Control": "no-store"}
+    )

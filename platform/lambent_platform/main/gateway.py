@@ -21,6 +21,7 @@ from lambent_platform.gateway.aws.catalog import ServiceCatalog
 from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.gateway.build_log import BuildLogs
 from lambent_platform.gateway.clock_page import ClockPage
+from lambent_platform.gateway.dead_events import DeadEvents
 from lambent_platform.gateway.front.invoke import HotInvoke
 from lambent_platform.gateway.front.queues import HotQueues
 from lambent_platform.gateway.function_urls import FunctionUrls
@@ -54,6 +55,7 @@ from lambent_platform.main.role import CannotStart, run_role
 from lambent_platform.main.settings import Settings
 from lambent_platform.main.stores import open_objects, open_store
 from lambent_platform.store.clock import ClockStore
+from lambent_platform.store.dead_events import DeadEventStore
 from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.functions import FunctionStore
 from lambent_platform.store.invocations import InvocationStore
@@ -165,6 +167,13 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
             account=settings.account,
             region=settings.region,
         )
+        dead = DeadEvents(
+            DeadEventStore(redis, wait_for_disk=settings.durability == "always"),
+            functions,
+            clock,
+            account=settings.account,
+            region=settings.region,
+        )
         app = make_app(
             registry,
             catalog=catalog,
@@ -174,6 +183,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
                 clock_page.route(),
                 CodeDownload(objects).route(),
                 builds.route(),
+                dead.route(),
                 StackPages(StackStore(redis), account=settings.account, region=settings.region).route(),
                 urls.path_route(),
                 sites.entrance.path_route(),

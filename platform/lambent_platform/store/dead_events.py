@@ -39,8 +39,9 @@ class DeadEvent:
 class DeadEventStore:
     """Dead events by their function's `ident`. Every method raises `StoreUnavailable` where Redis is away."""
 
-    def __init__(self, redis: RedisStore) -> None:
+    def __init__(self, redis: RedisStore, *, wait_for_disk: bool = False) -> None:
         self._redis = redis
+        self._write = redis.run_durably if wait_for_disk else redis.run
 
     async def functions(self) -> dict[str, int]:
         """How many dead events each function has, of those that have any, bounded."""
@@ -83,17 +84,17 @@ class DeadEventStore:
         """Make the event `invocation` of a dead one in its place, for the function as it was read at `generation`."""
         args = [ident, event_id, generation, QUEUED_EVENTS_MAX, invocation.id, invocation.target]
         args += [invocation.encode(), orjson.dumps(meta.to_dict()), meta.expires_at_ms]
-        said: bytes = await self._redis.run("redrive", self._redis.keys.prefix(ident), args)
+        said: bytes = await self._write("redrive", self._redis.keys.prefix(ident), args)
         return said.decode()  # type: ignore[return-value]  # the script's own words
 
     async def redeliver(self, ident: str, event_id: str, *, now_ms: int) -> Redrive:
         """Have the deliveries of a dead event that were refused made again."""
-        said: bytes = await self._redis.run("redeliver", self._redis.keys.prefix(ident), [ident, event_id, now_ms])
+        said: bytes = await self._write("redeliver", self._redis.keys.prefix(ident), [ident, event_id, now_ms])
         return said.decode()  # type: ignore[return-value]  # the script's own words
 
     async def remove(self, ident: str, event_ids: Sequence[str]) -> int:
         """Remove dead events for good; returns how many were there."""
-        return int(await self._redis.run("forget_dead", self._redis.keys.prefix(ident), [ident, *event_ids]))
+        return int(await self._write("forget_dead", self._redis.keys.prefix(ident), [ident, *event_ids]))
 
 
 def _decode(row: Sequence[bytes | None]) -> DeadEvent | None:

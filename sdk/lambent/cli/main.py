@@ -32,6 +32,7 @@ _OWN: Final[Mapping[str, tuple[str, str]]] = {
     "ls": ("lambent.cli.functions:ls", "List the functions."),
     "rm": ("lambent.cli.functions:rm", "Delete functions."),
     "url": ("lambent.cli.functions:url", "Print, create or delete a function's URL."),
+    "dead": ("lambent.cli.dead:dead", "Show, send again or remove dead events and dead letters."),
     "clock": ("lambent.cli.clock:clock", "Show event time, or move it ahead."),
     "queues": ("lambent.cli.queues:queues", "Make queues, send to them, look into them."),
     "triggers": ("lambent.cli.triggers:triggers", "Let queues and streams call functions."),
