@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -324,3 +325,20 @@ def runtime(endpoint: str) -> str:
     ]
     assert usable, known
     return str(usable[0])
+
+
+@pytest.fixture(scope="session")
+def with_boto3() -> Callable[[str], dict[str, Any]]:
+    """Make a package of a program (`app.py`) and AWS's SDK, with the services that tests call from a function."""
+    found: dict[str, Any] = {}
+    for package in ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six"):
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        origin = Path(spec.origin)
+        for path in origin.parent.rglob("*") if origin.name == "__init__.py" else (origin,):
+            name = path.relative_to(origin.parent.parent if origin.name == "__init__.py" else origin.parent)
+            other_service = name.parts[:2] == ("botocore", "data") and len(name.parts) > 3
+            if path.is_file() and path.suffix != ".pyc" and (not other_service or name.parts[2] in ("lambda", "sqs")):
+                found[str(name)] = path.read_bytes()
+    return lambda source: {"app.py": source, **found}
