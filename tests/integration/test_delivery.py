@@ -10,7 +10,6 @@ import pytest
 from lambent_platform.contracts.clock import SystemClock
 from lambent_platform.contracts.errors import (
     ApiError,
-    InvalidParameterValue,
     RequestTooLarge,
     ResourceNotFound,
     TooManyRequests,
@@ -18,7 +17,7 @@ from lambent_platform.contracts.errors import (
 from lambent_platform.contracts.function import CodePackage, FunctionRecord, FunctionVersion
 from lambent_platform.contracts.limits import ASYNC_PAYLOAD_BYTES
 from lambent_platform.contracts.names import LATEST, FunctionRef
-from lambent_platform.contracts.queue_errors import QueueDoesNotExist
+from lambent_platform.contracts.queue_errors import MissingParameter, QueueDoesNotExist, QueueParameterInvalid
 from lambent_platform.contracts.queues import MESSAGE_BYTES_MAX, Message, QueueRecord
 from lambent_platform.core.lineage import TURNS_MAX, next_turn, turns
 from lambent_platform.scheduler.delivery import Deliverer
@@ -93,8 +92,8 @@ async def test_a_delivery_to_a_function_is_accepted_once(redis: RedisStore, deli
         (F.arn, b" " * (ASYNC_PAYLOAD_BYTES + 1), RequestTooLarge),
         ("arn:aws:sns:us-east-1:000000000000:topic", b"{}", ApiError),
         (QUEUE.arn + "x", b"{}", QueueDoesNotExist),
-        (QUEUE.arn, b" " * (MESSAGE_BYTES_MAX + 1), RequestTooLarge),
-        (FIFO.arn, b"{}", InvalidParameterValue),
+        (QUEUE.arn, b" " * (MESSAGE_BYTES_MAX + 1), QueueParameterInvalid),
+        (FIFO.arn, b"{}", MissingParameter),
     ],
 )
 async def test_what_is_refused_for_good(deliverer: Deliverer, arn: str, body: bytes, error: type[ApiError]) -> None:

@@ -17,12 +17,18 @@ from typing import Any
 
 import pytest_asyncio
 
-from lambent_platform.contracts.errors import ApiError, ResourceNotFound, ServiceException, TooManyRequests
+from lambent_platform.contracts.errors import (
+    ApiError,
+    RecursiveInvocation,
+    ResourceNotFound,
+    ServiceException,
+    TooManyRequests,
+)
 from lambent_platform.contracts.invocation import Reply
-from lambent_platform.contracts.mappings import CALL_FAILED, PROCESSED, THROTTLED, MappingRecord
+from lambent_platform.contracts.mappings import CALL_FAILED, LOOP_STOPPED, PROCESSED, THROTTLED, MappingRecord
 from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.contracts.queues import NewMessage, QueueRecord
-from lambent_platform.core.lineage import next_turn
+from lambent_platform.core.lineage import TURNS_MAX, next_turn
 from lambent_platform.dispatch.dispatcher import CallOptions
 from lambent_platform.scheduler.pollers.metrics import PollerMetrics
 from lambent_platform.scheduler.pollers.port import Assignment
@@ -66,6 +72,8 @@ class Function:
         await self.check(ref)
         if self.refusals:
             raise self.refusals.pop(0)
+        if options and next_turn(options.trace_id, ref.ident, str(uuid.uuid4())).stopped("Terminate"):
+            raise RecursiveInvocation
         records: Records = json.loads(payload)["Records"]
         self.events.append(records)
         self.batches.append([record["body"] for record in records])
@@ -450,3 +458,53 @@ async def test_a_batch_goes_by_its_longest_chain(bench: Bench) -> None:
     bench.poll(function)
     await until(empties(bench, queue))
     assert function.traces == [far]
+
+
+def looped(turns: int = TURNS_MAX) -> dict[str, dict[str, str]]:
+    """The system attributes of a message whose chain has run f so often."""
+    header = ""
+    for _ in range(turns):
+        header = next_turn(header, FunctionRef("f").ident, "0" * 32).trace_id
+    return {"system_attributes": {"AWSTraceHeader": header}}
+
+
+async def test_a_loop_ends_in_the_dead_letter_queue(bench: Bench) -> None:
+    """What would be one turn too many goes there at once, as it was sent; what came with it in the batch is run."""
+    for fifo in ("", ".fifo"):
+        dead = await bench.queue(f"dead{fifo}")
+        policy = json.dumps({"deadLetterTargetArn": dead.arn, "maxReceiveCount": 100})
+        queue, function = await bench.queue(f"q{fifo}", RedrivePolicy=policy), Function(nothing)
+        await bench.send(queue, "loop", group=lambda _: "g", **looped())
+        await bench.send(queue, "near", group=lambda _: "g", **looped(TURNS_MAX - 1))
+        await bench.send(queue, "plain", group=lambda _: "g")
+        (sent,) = (await bench.queues.receive(queue, count=1, now_ms=0, visibility_timeout_s=0)).messages
+        bench.poll(function, queue)
+        await until(empties(bench, queue))
+        assert sorted(function.seen) == ["near", "plain"]
+        (message,) = (await bench.queues.receive(dead, count=10, now_ms=SystemTimer().now_ms())).messages
+        assert (message.body, message.id) == ("loop", sent.id)
+        assert message.attributes["AWSTraceHeader"] == looped()["system_attributes"]["AWSTraceHeader"]
+        assert message.attributes["DeadLetterQueueSourceArn"] == queue.arn
+
+
+async def test_a_loop_without_a_dead_letter_queue_is_dropped(bench: Bench) -> None:
+    """The message is gone, the mapping says why, and goes on."""
+    queue, function = await bench.queue(), Function(nothing)
+    bench.poll(function)
+    await bench.send(queue, "loop", **looped())
+    await until(empties(bench, queue))
+    await until(lambda: LOOP_STOPPED in bench.reports)
+    await bench.send(queue, "plain")
+    await until(empties(bench, queue))
+    assert function.seen == ["plain"]
+
+
+async def test_a_loop_whose_dead_letter_queue_is_gone_stays(bench: Bench) -> None:
+    """Nothing is dropped where a dead-letter queue was wanted: the message comes back, and is not run."""
+    policy = json.dumps({"deadLetterTargetArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:none", "maxReceiveCount": 100})
+    queue, function = await bench.queue(RedrivePolicy=policy, VisibilityTimeout=1), Function(nothing)
+    await bench.send(queue, "loop", **looped())
+    bench.poll(function)
+    await until(lambda: CALL_FAILED in bench.reports)
+    assert sum(await bench.left(queue)) == 1
+    assert function.seen == []

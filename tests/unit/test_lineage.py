@@ -16,6 +16,7 @@ from lambent_platform.core.lineage import (
     furthest,
     new_trace,
     next_turn,
+    rooted,
     turns,
 )
 
@@ -90,6 +91,7 @@ def test_the_bars_may_be_encoded() -> None:
 def test_a_malformed_header_is_none(header: str) -> None:
     """What nobody could have written by counting is no lineage, and the invocation begins a chain."""
     turn = next_turn(header, F, ID)
+    assert rooted(turn.trace_id) == turn.trace_id
     assert turn.number == 1
     assert turn.trace_id.startswith("Root=1-")
     assert turns(turn.trace_id, F) == 1
@@ -110,6 +112,13 @@ def test_furthest() -> None:
     assert furthest(headers, F) == headers[1]
     assert furthest([], F) == ""
     assert furthest([new_trace(ID)], F) == new_trace(ID)
+
+
+@pytest.mark.parametrize("header", ["", "nonsense", "Lineage=0123abcd:1", "Root=x", ROOT + "x" * 3000])
+def test_what_is_no_header_is_not_kept(header: str) -> None:
+    """Only a header with a good root goes on with a message."""
+    assert rooted(header) == ""
+    assert rooted(f"{ROOT};Sampled=0") == f"{ROOT};Sampled=0"
 
 
 @given(st.text(max_size=300))

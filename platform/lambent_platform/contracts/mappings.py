@@ -18,6 +18,7 @@ NO_RECORDS: Final = "No records processed"
 PROCESSED: Final = "OK"
 CALL_FAILED: Final = "PROBLEM: Function call failed"
 THROTTLED: Final = "PROBLEM: Function call was throttled"
+LOOP_STOPPED: Final = "PROBLEM: Lambda detected an infinite loop, and stopped it."
 INTERNAL: Final = "PROBLEM: internal error. The platform's log says more."
 
 _ARN = re.compile(

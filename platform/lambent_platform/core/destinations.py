@@ -6,7 +6,6 @@ Source: Lambda Developer Guide, "Retaining records of asynchronous invocations".
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -84,12 +83,6 @@ def _dead_letter_attributes(ending: Ending, request_id: str) -> dict[str, Any]:
 def readable(data: bytes) -> str:
     """Return bytes as text that a queue takes: what no character of XML can be is replaced."""
     return _UNREADABLE.sub("\ufffd", data.decode(errors="replace"))
-
-
-def message_bytes(body: str, attributes: Mapping[str, Mapping[str, Any]]) -> int:
-    """How large a queue takes a message to be: its body, and the names, types and values of its attributes."""
-    texts = (text for name, one in attributes.items() for text in (name, one["DataType"], one.get("StringValue", "")))
-    return len(body.encode()) + sum(len(text.encode()) for text in texts)
 
 
 def target_kind(arn: str) -> Literal["function", "queue", ""]:

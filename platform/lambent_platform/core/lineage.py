@@ -87,6 +87,11 @@ def furthest(headers: Iterable[str], ident: str) -> str:
     return max(headers, key=lambda header: turns(header, ident), default="")
 
 
+def rooted(header: str) -> str:
+    """Return a trace header that a request came with as it is kept; "" for what is none."""
+    return header if header and _parse(header)[0] else ""
+
+
 def new_trace(request_id: str) -> str:
     """Make a trace header of a request id, for callers that brought none."""
     digits = request_id.replace("-", "")

@@ -30,7 +30,8 @@ from lambent_platform.contracts.limits import ASYNC_PAYLOAD_BYTES
 from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.contracts.queues import NewMessage, QueueRef
 from lambent_platform.core import lineage, retries
-from lambent_platform.core.destinations import message_bytes, readable, target_kind
+from lambent_platform.core.destinations import readable, target_kind
+from lambent_platform.core.queue_message_rules import check_message
 from lambent_platform.core.queue_messages import TRACE_HEADER
 from lambent_platform.core.resolution import event_meta, not_found, resolve
 from lambent_platform.scheduler.capacity import Functions
@@ -142,22 +143,13 @@ class Deliverer:
         if ref is None:
             raise InvalidParameterValue(f"Nothing can be sent to {arn}: it names no queue.", Type="User")
         queue = await self._queues.known(ref)
-        if queue.fifo and not group_id:
-            raise InvalidParameterValue(f"Nothing can be sent to {arn}: a FIFO queue takes a group.", Type="User")
-        text = readable(body)
-        size = message_bytes(text, attributes)
-        if size > queue.message_bytes_max:
-            raise RequestTooLarge(
-                f"One or more parameters are invalid. Reason: Message must be shorter than {queue.message_bytes_max} "
-                f"bytes; this one has {size}.",
-                Type="User",
-            )
         message = NewMessage(
-            body=text,
+            body=readable(body),
             message_attributes=attributes,
             system_attributes={TRACE_HEADER: trace_id} if trace_id else {},
             group_id=group_id if queue.fifo else "",
             deduplication_id=hashlib.sha256(message_id.encode()).hexdigest() if queue.fifo else "",
             id=message_id,
         )
+        check_message(queue, message)
         await self._queues.send(queue, [message], now_ms=self._clock.now_ms())

@@ -292,6 +292,23 @@ class QueueStore:
             answers.append(self._refusal(queue, handle, result))
         return answers
 
+    async def expel(self, queue: QueueRecord, receipt_handles: Sequence[str], *, now_ms: int) -> int:
+        """Send received messages to the dead-letter queue at once; returns how many were still held.
+
+        None are where the queue has no dead-letter queue, or that does not exist.
+        """
+        dead = await self._dead_letter_queue(queue)
+        receipts = [found for handle in receipt_handles if (found := Receipt.parse(handle)) is not None]
+        if dead is None or not receipts:
+            return 0
+        args: Args = [queue.ident, address(dead.ident)]
+        for receipt in receipts:
+            args += [receipt.incarnation, receipt.place, receipt.receive]
+        moved = int(await self._write("queues/expel", self._prefix(queue.ident), args))
+        if moved:
+            await self.forward(queue.ref, now_ms=now_ms)
+        return moved
+
     async def change_visibility(
         self, queue: QueueRecord, changes: Sequence[tuple[str, int]], *, now_ms: int
     ) -> list[ApiError | None]:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,29 @@ async def test_a_message_there_and_back(api: QueueApi) -> None:
     }
     await api.call("delete_message", QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
     assert await api.attribute(url, "ApproximateNumberOfMessagesNotVisible") == "0"
+
+
+async def test_a_trace_header_goes_on_with_the_message(api: QueueApi) -> None:
+    """SDKs in functions send it with each request; it becomes the system attribute, where none was given."""
+    url = await api.create()
+    header = (
+        "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0;Lineage=0123abcd:3%7C4567cdef:1"
+    )
+
+    def add(request: Any, **_: Any) -> None:
+        request.headers["X-Amzn-Trace-Id"] = header
+
+    api.client.meta.events.register("before-sign.sqs.*", add)
+    sent = await api.call("send_message", QueueUrl=url, MessageBody="one")
+    assert "MD5OfMessageSystemAttributes" not in sent
+    given = await api.call("send_message", QueueUrl=url, MessageBody="own", MessageSystemAttributes=TRACE)
+    assert given["MD5OfMessageSystemAttributes"]
+    entries = [{"Id": "a", "MessageBody": "two"}]
+    batch = await api.call("send_message_batch", QueueUrl=url, Entries=entries)
+    assert "MD5OfMessageSystemAttributes" not in batch["Successful"][0]
+    found = await api.receive(url, AttributeNames=["AWSTraceHeader"])
+    headers = {message["Body"]: message["Attributes"]["AWSTraceHeader"] for message in found}
+    assert headers == {"one": header, "two": header, "own": TRACE["AWSTraceHeader"]["StringValue"]}
 
 
 async def test_only_what_is_asked_for_is_shown(api: QueueApi) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from lambent_platform.contracts.errors import ApiError
 from lambent_platform.contracts.queue_errors import InvalidAttributeName, MissingParameter
 from lambent_platform.contracts.queues import Message, NewMessage, Sent
+from lambent_platform.core.lineage import rooted
 from lambent_platform.core.queue_message_rules import (
     check_batch_bytes,
     check_entries,
@@ -20,7 +21,7 @@ from lambent_platform.core.queue_message_rules import (
     chosen,
     system_values,
 )
-from lambent_platform.core.queue_messages import md5_of_attributes
+from lambent_platform.core.queue_messages import TRACE_HEADER, md5_of_attributes
 from lambent_platform.gateway.aws.registry import Params, RequestContext, Result, operation
 from lambent_platform.gateway.queue_api.access import QueueServices
 
@@ -52,7 +53,7 @@ class MessageOperations:
     async def send_message(self, context: RequestContext, params: Params) -> Result:
         """Send one message."""
         queue = await self._services.known(context, params)
-        message = _new_message(params)
+        message = _new_message(params, context)
         try:
             check_message(queue, message)
         except ApiError:
@@ -60,7 +61,7 @@ class MessageOperations:
             queue = await self._services.current(context, params)
             check_message(queue, message)
         (sent,) = await self._store.send(queue, [message], now_ms=self._services.clock.now_ms())
-        return _sent(sent)
+        return _sent(sent, params)
 
     @operation("SendMessageBatch")
     async def send_message_batch(self, context: RequestContext, params: Params) -> Result:
@@ -75,7 +76,7 @@ class MessageOperations:
             if "MessageBody" not in entry:
                 raise MissingParameter.of(f"SendMessageBatchRequestEntry.{at}.MessageBody")
             try:
-                message = _new_message(entry)
+                message = _new_message(entry, context)
                 size += check_message(queue, message)
                 good[entry["Id"]] = message
             except ApiError as error:
@@ -84,7 +85,8 @@ class MessageOperations:
         check_batch_bytes(size)
         now_ms = self._services.clock.now_ms()
         sent = await self._store.send(queue, list(good.values()), now_ms=now_ms) if good else []
-        successful = [{"Id": entry_id, **_sent(one)} for entry_id, one in zip(good, sent, strict=True)]
+        given = {entry["Id"]: entry for entry in entries}
+        successful = [{"Id": name, **_sent(one, given[name])} for name, one in zip(good, sent, strict=True)]
         return _batch_result(successful, failed)
 
     @operation("ReceiveMessage")
@@ -161,26 +163,32 @@ class MessageOperations:
         return _answered(entries, [refused[at] if at in refused else next(answers) for at in range(len(entries))])
 
 
-def _new_message(params: Params) -> NewMessage:
+def _new_message(params: Params, context: RequestContext) -> NewMessage:
     for name in ("MessageGroupId", "MessageDeduplicationId"):
         if params.get(name) == "":
             raise MissingParameter.of(name)
+    system = system_values(params.get("MessageSystemAttributes", {}))
+    if TRACE_HEADER not in system and (header := rooted(context.headers.get("x-amzn-trace-id", ""))):
+        # SDKs inside functions send it: by it a loop through this queue is seen (core/lineage.py).
+        system = {TRACE_HEADER: header}
     return NewMessage(
         body=params["MessageBody"],
         message_attributes=params.get("MessageAttributes", {}),
-        system_attributes=system_values(params.get("MessageSystemAttributes", {})),
+        system_attributes=system,
         delay_s=params.get("DelaySeconds"),
         group_id=params.get("MessageGroupId", ""),
         deduplication_id=params.get("MessageDeduplicationId", ""),
     )
 
 
-def _sent(sent: Sent) -> dict[str, Any]:
+def _sent(sent: Sent, params: Params) -> dict[str, Any]:
+    # The MD5 is of what the sender gave: the header of its request is not that.
+    system_md5 = sent.md5_of_system_attributes if params.get("MessageSystemAttributes") else ""
     return {
         "MessageId": sent.id,
         "MD5OfMessageBody": sent.md5_of_body,
         "MD5OfMessageAttributes": sent.md5_of_message_attributes or None,
-        "MD5OfMessageSystemAttributes": sent.md5_of_system_attributes or None,
+        "MD5OfMessageSystemAttributes": system_md5 or None,
         "SequenceNumber": sent.sequence_number or None,
     }
 

@@ -38,7 +38,7 @@ class PollerMetrics:
         self._polling = Gauge("lambent_poller_mappings", "Event source mappings that are polled.", registry=registry)
         self._batches = Counter(
             "lambent_poller_batches",
-            "Batches by kind of source and outcome: ok, partial, failed, given_up.",
+            "Batches by kind of source and outcome: ok, partial, failed, given_up, stopped (in a loop).",
             ["source", "outcome"],
             registry=registry,
         )

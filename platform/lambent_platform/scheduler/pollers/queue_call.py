@@ -12,7 +12,13 @@ from typing import Final, Protocol
 import structlog
 
 from lambent_platform.contracts.clock import EventClock
-from lambent_platform.contracts.errors import ApiError, ResourceConflict, ResourceNotFound, StoreUnavailable
+from lambent_platform.contracts.errors import (
+    ApiError,
+    RecursiveInvocation,
+    ResourceConflict,
+    ResourceNotFound,
+    StoreUnavailable,
+)
 from lambent_platform.contracts.invocation import Reply
 from lambent_platform.contracts.mappings import MappingRecord
 from lambent_platform.contracts.names import FunctionRef
@@ -22,7 +28,7 @@ from lambent_platform.core.polling import retry_in_s
 from lambent_platform.core.queue_event import encode_event, failed_items, kept_in_order
 from lambent_platform.dispatch.dispatcher import CallOptions
 from lambent_platform.scheduler.pollers.metrics import PollerMetrics
-from lambent_platform.scheduler.pollers.queue_batches import Batch
+from lambent_platform.scheduler.pollers.queue_batches import Batch, Held
 from lambent_platform.store.queues import QueueStore
 
 DELETE_TRIES: Final = 3
@@ -53,6 +59,8 @@ class Ended(Enum):
     """There was no concurrency for it until its messages had to go back."""
     UNCALLABLE = "uncallable"
     """The function is gone, or cannot be called in its state."""
+    STOPPED = "stopped"
+    """All its messages were part of a loop, and are out of the queue."""
     LOST = "lost"
     """The platform could not say."""
 
@@ -72,6 +80,9 @@ class QueueCalls:
         """Take one batch to its end; `throttled` is told of each time that there was no concurrency for it."""
         reply = await self._call(mapping, queue, batch, throttled)
         batch.extensible = False
+        if reply is Ended.STOPPED:
+            self.metrics.batch("sqs", "stopped")
+            return reply
         if isinstance(reply, Ended):
             self.metrics.batch("sqs", "given_up", failed=len(batch.held))
             return reply
@@ -95,9 +106,7 @@ class QueueCalls:
     ) -> Reply | Ended:
         """Call the function; again where it could not be run, for as long as its messages are surely invisible."""
         ref, loop = mapping.function, asyncio.get_running_loop()
-        payload = encode_event([one.record for one in batch.held])
-        headers = [one.message.attributes.get("AWSTraceHeader", "") for one in batch.held]
-        options = CallOptions(trace_id=lineage.furthest(filter(None, headers), ref.ident))
+        payload, options = _call_of(batch, ref)
         attempt = 0
         while True:
             attempt += 1
@@ -107,6 +116,13 @@ class QueueCalls:
                 return await self.caller.invoke(ref, payload, options)
             except (ResourceNotFound, ResourceConflict):
                 return Ended.UNCALLABLE
+            except RecursiveInvocation:
+                if not await self._stop_loop(mapping, queue, batch):
+                    return Ended.FAILED
+                if not batch.held:
+                    return Ended.STOPPED
+                payload, options = _call_of(batch, ref)
+                continue
             except StoreUnavailable as error:
                 log.warning("redis is away", mapping=mapping.uuid, error=str(error))
             except ApiError as error:
@@ -123,6 +139,33 @@ class QueueCalls:
             if pause_s is None:
                 return ended
             await asyncio.sleep(pause_s)
+
+    async def _stop_loop(self, mapping: MappingRecord, queue: QueueRecord, batch: Batch) -> bool:
+        """Take the messages out of a batch that would be one turn too many of a loop; False where there is none.
+
+        As on Lambda they go to the queue's dead-letter queue; where it has none they are dropped, which is said.
+        """
+        ident = mapping.function.ident
+        stopped = [one for one in batch.held if lineage.turns(_header(one), ident) >= lineage.TURNS_MAX]
+        handles = [one.message.receipt_handle for one in stopped]
+        if not handles:
+            return False
+        now_ms = self.clock.now_ms()
+        if not queue.dead_letter_arn:
+            await self.delete(queue, handles)
+        elif await self.queues.expel(queue, handles, now_ms=now_ms) == 0:
+            return False  # its dead-letter queue is gone: they stay, as those do that were received too often
+        log.warning(
+            "recursive loop stopped",
+            mapping=mapping.uuid,
+            function=mapping.function.arn,
+            queue=queue.arn,
+            dead_letter_queue=queue.dead_letter_arn or None,
+            dropped=[] if queue.dead_letter_arn else [one.message.id for one in stopped],
+            messages=len(stopped),
+        )
+        batch.held = [one for one in batch.held if one not in stopped]
+        return True
 
     async def delete(self, queue: QueueRecord, handles: list[str]) -> None:
         """Delete messages. Those that cannot be come back, and run again."""
@@ -144,3 +187,13 @@ class QueueCalls:
             await self.queues.change_visibility(queue, handles, now_ms=self.clock.now_ms())
             for batch in batches:
                 batch.extended_until_s = until_s
+
+
+def _call_of(batch: Batch, ref: FunctionRef) -> tuple[bytes, CallOptions]:
+    """The event of a batch, and the trace header of its message that has come the furthest."""
+    header = lineage.furthest(filter(None, map(_header, batch.held)), ref.ident)
+    return encode_event([one.record for one in batch.held]), CallOptions(trace_id=header)
+
+
+def _header(held: Held) -> str:
+    return held.message.attributes.get("AWSTraceHeader", "")

@@ -18,7 +18,14 @@ import structlog
 
 from lambent_platform.contracts.clock import EventTimer
 from lambent_platform.contracts.errors import ApiError, StoreUnavailable
-from lambent_platform.contracts.mappings import CALL_FAILED, INTERNAL, PROCESSED, THROTTLED, MappingRecord
+from lambent_platform.contracts.mappings import (
+    CALL_FAILED,
+    INTERNAL,
+    LOOP_STOPPED,
+    PROCESSED,
+    THROTTLED,
+    MappingRecord,
+)
 from lambent_platform.contracts.queues import Message, QueueRecord, QueueRef
 from lambent_platform.core.filter_criteria import FilterCriteria
 from lambent_platform.core.polling import Pace, Seen, next_pace
@@ -276,7 +283,7 @@ class _Polling:
                 ended = await self._calls.run(mapping, queue, batch, throttled=self._throttled)
                 self._running.discard(batch)
                 self._note(ended)
-                if ended is not Ended.OK:
+                if ended not in (Ended.OK, Ended.STOPPED):
                     return  # what comes behind it may be of its group
         except Exception:
             log.exception("batch failed", mapping=mapping.uuid)
@@ -290,6 +297,8 @@ class _Polling:
         """Say what a batch ended with, and go on accordingly."""
         if ended in (Ended.OK, Ended.PARTIAL):
             self._assignment.report(PROCESSED)
+        elif ended is Ended.STOPPED:
+            self._assignment.report(LOOP_STOPPED)
         elif ended is Ended.UNCALLABLE:
             self._callable_arn = ""  # the next turn says why
         elif ended is not Ended.THROTTLED:
