@@ -115,10 +115,7 @@ def test_another_scheduler_takes_over(cluster: Cluster, package: Callable[[str],
 def test_queue_triggers_move_to_the_next_scheduler(cluster: Cluster, package: Callable[[str], bytes]) -> None:
     """One scheduler polls at a time: what it takes is seen once; killed with -9, the other goes on where it was."""
     name = deploy(cluster, package, Timeout=5)
-    endpoint = f"http://127.0.0.1:{cluster.ports[0]}"
-    sqs = boto3.client(
-        "sqs", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="t", aws_secret_access_key="t"
-    )
+    sqs = cluster.client(service="sqs")
     url = sqs.create_queue(QueueName="moving", Attributes={"VisibilityTimeout": "5"})["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     cluster.client().create_event_source_mapping(EventSourceArn=arn, FunctionName=name, BatchSize=1)
