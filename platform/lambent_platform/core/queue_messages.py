@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 
 import orjson
 
+from lambent_platform.contracts.ids import new_uuid
 from lambent_platform.contracts.queues import VISIBILITY_S_MAX, Message, NewMessage, QueueRecord, QueueRef, Sent
 
 TRACE_HEADER: Final = "AWSTraceHeader"
@@ -96,7 +97,7 @@ class Outgoing:
 
 def outgoing(queue: QueueRecord, message: NewMessage, *, now_ms: int) -> Outgoing:
     """Make a message ready to be stored. Its `id` is made where it has none."""
-    message_id = message.id or str(uuid.uuid4())
+    message_id = message.id or new_uuid()
     body_md5 = md5_of(message.body)
     meta: dict[str, Any] = {"i": message_id, "m": body_md5, "s": now_ms}
     if message.sender_id:

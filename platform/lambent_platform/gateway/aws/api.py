@@ -20,7 +20,7 @@ from lambent_platform.gateway.aws.registry import Params, Registry, RequestConte
 from lambent_platform.gateway.aws.serialization import reply_json, reply_query, reply_rest
 
 if TYPE_CHECKING:  # a gateway that has not needed a model yet does not pay for botocore
-    from botocore.model import Shape
+    from botocore.model import OperationModel, Shape
 
 MESSAGE_REQUEST_BYTES: Final = 8 * MIB
 """Largest body outside of Lambda's own API: a 1 MiB message or log batch, with room for JSON's escapes."""
@@ -168,7 +168,7 @@ class Api:
             if service.query_names is not None and not params.get("QueueUrl") and len(call.context.path) > 1:
                 params["QueueUrl"] = call.context.base_url + call.context.path
         call.body = None  # Up to 70 MB, which the parameters hold again.
-        return await run_operation(service, served, call.context, call.operation, params, protocol)
+        return await run_operation(service, served, call.context, model, params, protocol)
 
     async def _read(self, call: Call, limit: int, operation: str) -> bytes:
         too_large = entity_too_large(limit, operation)
@@ -176,14 +176,13 @@ class Api:
 
 
 async def run_operation(
-    service: Service, served: Served, context: RequestContext, name: str, params: Params, protocol: Protocol
+    service: Service, served: Served, context: RequestContext, model: OperationModel, params: Params, protocol: Protocol
 ) -> HttpReply:
     """Check the parameters of an operation, run it, and write its reply.
 
     Raises:
         ApiError: any error of the request.
     """
-    model = service.operation(name, protocol)
     if model.input_shape is not None:
         _check(service, model.input_shape, params, served.unchecked)
     assert served.run is not None

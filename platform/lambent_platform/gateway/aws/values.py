@@ -16,6 +16,8 @@ _JAVA: Final = {
     "string": "String", "character": "String", "integer": "Integer", "long": "Long", "float": "Float",
     "double": "Double", "boolean": "Boolean", "blob": "Blob", "timestamp": "Date",
 }  # fmt: skip
+_wires: Final[dict[Shape, dict[str, tuple[str, Shape]]]] = {}
+"""Members of a structure by what they are called on the wire; as many as there are structures in the models."""
 _INTEGER_BITS: Final = {"integer": 31, "long": 63}
 
 
@@ -70,11 +72,15 @@ def from_text(shape: Shape, text: str) -> Any:
 
 
 def _structure(shape: Shape, value: dict[str, Any]) -> dict[str, Any]:
+    wires = _wires.get(shape)
+    if wires is None:
+        members = shape.members.items()
+        wires = _wires[shape] = {member.serialization.get("name", name): (name, member) for name, member in members}
     params = {}
-    for name, member in shape.members.items():
-        item = value.get(member.serialization.get("name", name))
-        if item is not None:
-            params[name] = from_json(member, item)
+    for key, item in value.items():
+        found = wires.get(key)
+        if found is not None and item is not None:
+            params[found[0]] = from_json(found[1], item)
     return params
 
 

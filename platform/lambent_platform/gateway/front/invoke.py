@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
+from lambent_platform.contracts.ids import new_uuid
 from lambent_platform.contracts.limits import DEFAULT_ACCOUNT, DEFAULT_REGION
 from lambent_platform.gateway.aws.api import INVOKE_PREFIX, INVOKE_SUFFIX
 from lambent_platform.gateway.aws.catalog import ServiceCatalog
@@ -42,7 +42,7 @@ class HotInvoke:
 
     async def answer(self, head: Head, body: bytes) -> HttpReply:
         """Run a function; whatever goes wrong is an answer too."""
-        request_id = new_request_id()
+        request_id = new_uuid()
         try:
             headers, query = head.headers, head.raw_query
             scope = read_scope(headers.get("authorization", ""), query)
@@ -54,14 +54,6 @@ class HotInvoke:
             return await self._operation.answer(asked, body)
         except Exception as error:
             return refusal(error, self._catalog.get("lambda"), request_id=request_id, operation="Invoke")
-
-
-def new_request_id() -> str:
-    """Make a request id: a UUID of version 4, at a third of the library's cost, with all of its randomness."""
-    number = int.from_bytes(os.urandom(16))
-    number = number & ~(0xF << 76) & ~(0x3 << 62) | (0x4 << 76) | (0x2 << 62)
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _matches(head: Head) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from lambent_platform.contracts.ids import new_uuid
 from lambent_platform.contracts.limits import DEFAULT_ACCOUNT, DEFAULT_REGION
 from lambent_platform.gateway.aws.api import run_operation
 from lambent_platform.gateway.aws.catalog import ServiceCatalog
@@ -14,7 +15,6 @@ from lambent_platform.gateway.aws.parsing import parse_json
 from lambent_platform.gateway.aws.registry import Registry, RequestContext
 from lambent_platform.gateway.front.front import HotRoute
 from lambent_platform.gateway.front.head import Head
-from lambent_platform.gateway.front.invoke import new_request_id
 
 _PREFIX: Final = "AmazonSQS."
 _RECEIVE: Final = f"{_PREFIX}ReceiveMessage"
@@ -56,7 +56,7 @@ class HotQueues:
 
     async def answer(self, head: Head, body: bytes) -> HttpReply:
         """Run an operation; whatever goes wrong is an answer too."""
-        request_id = new_request_id()
+        request_id = new_uuid()
         service, name = self._catalog.get("sqs"), _target(head)[len(_PREFIX) :]
         try:
             scope = read_scope(head.headers.get("authorization", ""), head.raw_query)
@@ -72,8 +72,8 @@ class HotQueues:
             )
             served = self._registry.find("sqs", name)
             assert served is not None  # whoever has these routes serves the operations
-            params = parse_json(service.operation(name), body)
-            reply = await run_operation(service, served, context, name, params, "json")
+            model = service.operation(name)
+            reply = await run_operation(service, served, context, model, parse_json(model, body), "json")
             headers = {"x-amzn-RequestId": request_id, **reply.headers}
             return HttpReply(status=reply.status, headers=headers, body=reply.body)
         except Exception as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import quote
 
 from lambent_platform.contracts.clock import EventTimer
@@ -12,6 +14,8 @@ from lambent_platform.gateway.aws.registry import Params, RequestContext
 from lambent_platform.gateway.queue_api.polling import Polling
 from lambent_platform.store.queue_moves import MoveTaskStore
 from lambent_platform.store.queues import QueueStore
+
+URLS_KEPT: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +49,15 @@ def queue_ref(context: RequestContext, params: Params) -> QueueRef:
     url = params.get("QueueUrl")
     if not url:
         raise MissingParameter.of("QueueUrl")
-    ref = QueueRef.parse(url, account=context.account, region=context.region)
+    ref = _parsed(url, context.account, context.region)
     if ref is None:
         raise QueueDoesNotExist
     return ref
+
+
+@functools.lru_cache(maxsize=URLS_KEPT)
+def _parsed(url: str, account: str, region: str) -> QueueRef | None:
+    return QueueRef.parse(url, account=account, region=region)
 
 
 def queue_url(context: RequestContext, ref: QueueRef) -> str:
