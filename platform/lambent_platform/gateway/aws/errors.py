@@ -11,7 +11,7 @@ import structlog
 from lambent_platform.contracts.errors import ApiError, StoreUnavailable
 from lambent_platform.gateway.aws.catalog import Protocol, Service
 from lambent_platform.gateway.aws.http import HttpReply
-from lambent_platform.gateway.aws.serialization import xml_text
+from lambent_platform.gateway.aws.serialization import xml_bytes, xml_text
 
 RETRY_AFTER_S: Final = 1
 log = structlog.get_logger("gateway")
@@ -87,4 +87,4 @@ def _query_body(error: ApiError, code: str, namespace: str, request_id: str) -> 
     ET.SubElement(inner, "Code").text = code
     ET.SubElement(inner, "Message").text = xml_text(error.message)
     ET.SubElement(root, "RequestId").text = request_id
-    return bytes(ET.tostring(root, encoding="utf-8"))
+    return xml_bytes(root)

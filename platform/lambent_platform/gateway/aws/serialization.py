@@ -66,7 +66,7 @@ def reply_query(operation: OperationModel, result: Result, namespace: str, reque
         wrapper = shape.serialization.get("resultWrapper")
         _add_members(ET.SubElement(root, wrapper) if wrapper else root, shape, result)
     ET.SubElement(ET.SubElement(root, "ResponseMetadata"), "RequestId").text = request_id
-    return HttpReply(headers={"Content-Type": "text/xml"}, body=ET.tostring(root, encoding="utf-8"))
+    return HttpReply(headers={"Content-Type": "text/xml"}, body=xml_bytes(root))
 
 
 def to_json(shape: Shape, value: Any) -> Any:
@@ -93,6 +93,11 @@ def to_json(shape: Shape, value: Any) -> Any:
 def xml_text(text: str) -> str:
     """Replace what XML 1.0 cannot carry in any form, so that a reply with a caller's own text stays readable."""
     return _NOT_XML.sub("\ufffd", text)
+
+
+def xml_bytes(root: ET.Element) -> bytes:
+    """Write a document in which carriage returns survive: a parser takes one that is not escaped for a line's end."""
+    return bytes(ET.tostring(root, encoding="utf-8")).replace(b"\r", b"&#13;")
 
 
 def _payload_reply(member: Shape, value: Any, status: int, headers: dict[str, str]) -> HttpReply:

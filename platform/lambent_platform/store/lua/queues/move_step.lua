@@ -31,7 +31,7 @@ else
   promote(ident, fifo, now_ms, tonumber(ARGV[4]))
   expire(ident, fifo, now_ms - tonumber(ARGV[3]))
   local most = math.min(tonumber(ARGV[6]), task.to_move - task.moved)
-  local found = redis.call('ZRANGE', name('qready', ident), 0, most - 1, 'WITHSCORES')
+  local found = most > 0 and redis.call('ZRANGE', name('qready', ident), 0, most - 1, 'WITHSCORES') or {}
   for at = 1, #found, 2 do
     local member, sent = found[at], found[at + 1]
     local place, group = member:sub(1, 16), member:sub(18)
