@@ -10,10 +10,13 @@ import argparse
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
 import uvloop
+
+EACH_TIMEOUT_S = 1200.0
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,12 @@ class Load:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, request: bytes, until: float, latencies: list[float], ended: asyncio.Event) -> None:
+    def __init__(
+        self, request: bytes, until: float, latencies: list[float], ended: asyncio.Event, each: int | None
+    ) -> None:
         self._request = request
         self._until = until
+        self._left = each
         self._latencies = latencies
         self._ended = ended
         self._buffer = b""
@@ -62,7 +68,9 @@ class _Connection(asyncio.Protocol):
         self._latencies.append(now - self._began)
         if head[9:10] != b"2" or b"x-amz-function-error" in head.lower():
             self.errors += 1
-        if now < self._until:
+        if self._left is not None:
+            self._left -= 1
+        if now < self._until and self._left != 0:
             self._send()
         else:
             self._transport.close()
@@ -73,27 +81,39 @@ class _Connection(asyncio.Protocol):
         self._ended.set()
 
 
-async def run_load(url: str, *, connections: int, seconds: float, body: bytes, host: str = "") -> Load:
-    """Send POST requests with `body` and measure them."""
+async def run_load(
+    url: str,
+    *,
+    connections: int,
+    seconds: float,
+    body: bytes,
+    host: str = "",
+    headers: Sequence[str] = (),
+    each: int | None = None,
+) -> Load:
+    """Send POST requests with `body` and measure them: for so long, or `each` so many on every connection."""
     parts = urlsplit(url)
-    request = (
-        f"POST {parts.path or '/'} HTTP/1.1\r\nHost: {host or parts.netloc}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
+    lines = [
+        f"POST {parts.path or '/'} HTTP/1.1",
+        f"Host: {host or parts.netloc}",
+        *(headers or ["Content-Type: application/json"]),
+        f"Content-Length: {len(body)}",
+    ]
+    request = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
     loop = asyncio.get_running_loop()
     latencies: list[float] = []
     began = time.perf_counter()
-    until = began + seconds
+    until = began + seconds if each is None else float("inf")
     protocols = []
     ends = []
     for _ in range(connections):
         ended = asyncio.Event()
         _, protocol = await loop.create_connection(
-            lambda ended=ended: _Connection(request, until, latencies, ended), parts.hostname, parts.port
+            lambda ended=ended: _Connection(request, until, latencies, ended, each), parts.hostname, parts.port
         )
         protocols.append(protocol)
         ends.append(ended)
-    async with asyncio.timeout(seconds + 60):
+    async with asyncio.timeout(seconds + 60 if each is None else EACH_TIMEOUT_S):
         for ended in ends:
             await ended.wait()
     took = time.perf_counter() - began
@@ -116,6 +136,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--body", default='{"message":"hello"}')
     parser.add_argument("--host", default="")
+    parser.add_argument("--header", action="append", default=[], help="in place of Content-Type")
+    parser.add_argument("--each", type=int, help="requests of each connection, in place of --seconds")
     args = parser.parse_args()
     load = uvloop.run(
         run_load(
@@ -124,6 +146,8 @@ def main() -> None:
             seconds=args.seconds,
             body=args.body.encode(),
             host=args.host,
+            headers=args.header,
+            each=args.each,
         )
     )
     print(json.dumps(asdict(load)))

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import served
+from events import EventPlan, events
 
 HERE = Path(__file__).parent
 CONNECTIONS = (1, 16, 64)
@@ -36,12 +37,34 @@ class Plan:
     cold_runs: int
     functions_at_rest: int
     settle_s: float
+    events: EventPlan
 
 
 PLANS = {
-    "full": Plan(runs=5, seconds=4.0, cold_runs=7, functions_at_rest=1000, settle_s=12.0),
-    "quick": Plan(runs=3, seconds=2.0, cold_runs=3, functions_at_rest=200, settle_s=8.0),
-    "smoke": Plan(runs=1, seconds=0.5, cold_runs=1, functions_at_rest=10, settle_s=6.0),
+    "full": Plan(
+        runs=5,
+        seconds=4.0,
+        cold_runs=7,
+        functions_at_rest=1000,
+        settle_s=12.0,
+        events=EventPlan(5, 5_000, 20_000, 4.0, 300, 1_000_000),
+    ),
+    "quick": Plan(
+        runs=3,
+        seconds=2.0,
+        cold_runs=3,
+        functions_at_rest=200,
+        settle_s=8.0,
+        events=EventPlan(3, 2_000, 8_000, 2.0, 100, 100_000),
+    ),
+    "smoke": Plan(
+        runs=1,
+        seconds=0.5,
+        cold_runs=1,
+        functions_at_rest=10,
+        settle_s=6.0,
+        events=EventPlan(1, 200, 800, 0.5, 10, 1_000),
+    ),
 }
 
 
@@ -161,6 +184,7 @@ def main() -> None:
     args = parser.parse_args()
     plan = PLANS[args.plan]
     sections = [measure(plan, args.sandbox) for measure in (warm, cold, at_rest)]
+    sections.append(events(plan.events, args.sandbox))
     text = "\n\n".join("\n".join(rows) for rows in sections)
     print(text)
     if args.plan == "full":

@@ -40,12 +40,12 @@ class Platform:
     process: subprocess.Popen[bytes]
     data_dir: Path
 
-    def client(self) -> Any:
-        """A Lambda client as any user has it."""
+    def client(self, service: str = "lambda") -> Any:
+        """A client as any user has it."""
         session = botocore.session.Session()
         session.set_credentials("test", "test")
         return session.create_client(
-            "lambda",
+            service,
             endpoint_url=self.endpoint,
             region_name="us-east-1",
             config=botocore.config.Config(retries={"max_attempts": 0}, read_timeout=120),
