@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from botocore.exceptions import ClientError
 
+from api_gateway import Gateway
 from lambent_platform.contracts.connections import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX
 from lambent_platform.contracts.errors import ApiError, TooManyRequests
 from lambent_platform.contracts.invocation import Reply
@@ -408,8 +409,6 @@ class TestLimits:
     @pytest.fixture
     def gateway(self, redis_url: str, service_catalog: Any) -> Any:
         """A gateway that closes what is silent for a second, and everything after three."""
-        from tests.integration.apis.conftest import Gateway
-
         made = Gateway(redis_url, service_catalog, idle_s=1.0, max_s=3.0)
         stop = made.start()
         yield made
