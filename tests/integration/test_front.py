@@ -10,12 +10,13 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from lambent_platform.contracts.errors import ResourceNotFound, StoreUnavailable, TooManyRequests
 from lambent_platform.contracts.invocation import Reply
 from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.dispatch.dispatcher import CallOptions
-from lambent_platform.gateway.app import listening, make_app
+from lambent_platform.gateway.app import Route, listening, make_app
 from lambent_platform.gateway.aws.catalog import ServiceCatalog
 from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.gateway.front.invoke import HotInvoke
@@ -175,6 +176,26 @@ async def test_a_connection_is_handed_over_with_what_it_brought(gateway: Gateway
     assert b"GetCallerIdentityResult" in (await answer(reader))[2]
     assert (await answer(reader))[2] == b"[2]"
     writer.close()
+
+
+@pytest.mark.parametrize("host", ["abc.execute-api.us-east-1.localhost:4566", "ABC.lambda-url.eu-west-1.example.com"])
+async def test_a_site_is_its_own(host: str) -> None:
+    """A request to a user's site is the site's, also where its path is that of a hot request."""
+
+    async def site(request: web.Request) -> web.Response:
+        return web.Response(status=299)
+
+    async with AsyncExitStack() as stack:
+        calls = Calls()
+        invoke = InvokeOperation(calls)  # type: ignore[arg-type]
+        app = make_app(Registry(), hosts=[Route(lambda request: True, site)])
+        hot = [HotInvoke(invoke, ServiceCatalog()).route()]
+        port = await stack.enter_async_context(listening(app, "127.0.0.1", 0, drain_s=0.1, hot=hot))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request().replace(b"Host: h", f"Host: {host}".encode()))
+        assert (await answer(reader))[0] == 299
+        writer.close()
+    assert calls.seen == []
 
 
 @pytest.mark.parametrize("first", [b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n", b"nonsense\r\n\r\n"])

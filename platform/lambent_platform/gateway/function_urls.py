@@ -47,6 +47,7 @@ from lambent_platform.core.http_event import (
 from lambent_platform.dispatch.dispatcher import CallOptions
 from lambent_platform.gateway.app import Route, below, split_path
 from lambent_platform.gateway.aws.body import read_body
+from lambent_platform.gateway.hosts import FUNCTION_URL, site_id
 from lambent_platform.gateway.http_functions import RETRY_AFTER_S, Calls, described, to_response, trace_id_of
 from lambent_platform.gateway.streamed_reply import FunctionFailed, send_streamed
 from lambent_platform.store.functions import URL_ID, FunctionStore
@@ -55,7 +56,6 @@ PATH: Final = "/fn"
 CACHED_URLS_MAX: Final = 10_000
 CACHED_S: Final = 1.0
 """How long a changed or deleted configuration may go on being used."""
-_HOST: Final = re.compile(r"^(?P<id>[a-z0-9]{1,64})\.lambda-url\.[a-z0-9-]{1,32}(?:\.|:|$)", re.IGNORECASE)
 _BELOW: Final = re.compile(
     r"^/fn/(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<alias>\$LATEST|[A-Za-z0-9_-]{1,128}))?(?P<rest>/.*)?$"
 )
@@ -92,15 +92,14 @@ class FunctionUrls:
 
     def host_route(self) -> Route:
         """Return the route by Host header; it goes before all others."""
-        return Route(lambda request: _HOST.match(request.headers.get("Host", "")) is not None, self._by_host)
+        return Route(lambda request: bool(site_id(request.headers.get("Host", ""), FUNCTION_URL)), self._by_host)
 
     def path_route(self) -> Route:
         """Return the route of `/fn/`."""
         return Route(below(PATH), self._by_path)
 
     async def _by_host(self, request: web.Request) -> web.StreamResponse:
-        match = _HOST.match(request.headers.get("Host", ""))
-        url_id = match["id"].lower() if match else ""
+        url_id = site_id(request.headers.get("Host", ""), FUNCTION_URL)
         path = split_path(request)[0]
         return await self._answer(request, path, self._cached(url_id, lambda: self._find(url_id)))
 

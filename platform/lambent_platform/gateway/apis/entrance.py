@@ -9,7 +9,6 @@ stage of a WebSocket API, `/@connections/<connection id>` is the management API,
 
 from __future__ import annotations
 
-import re
 import uuid
 from typing import Final
 
@@ -23,11 +22,11 @@ from lambent_platform.gateway.apis.sites import Sites
 from lambent_platform.gateway.apis.socket_apis import SocketApis
 from lambent_platform.gateway.app import Route, below, split_path
 from lambent_platform.gateway.aws.api import Api
+from lambent_platform.gateway.hosts import API, site_id
 from lambent_platform.gateway.http_functions import RETRY_AFTER_S, to_response
 
 PATH: Final = "/_api"
 _CONNECTIONS: Final = "/@connections/"
-_HOST: Final = re.compile(r"^(?P<id>[a-z0-9]{1,32})\.execute-api\.[a-z0-9-]{1,32}(?:\.|:|$)", re.IGNORECASE)
 
 
 class Entrance:
@@ -42,15 +41,14 @@ class Entrance:
 
     def host_route(self) -> Route:
         """Return the route by Host header; it goes before all others."""
-        return Route(lambda request: _HOST.match(request.headers.get("Host", "")) is not None, self._by_host)
+        return Route(lambda request: bool(site_id(request.headers.get("Host", ""), API)), self._by_host)
 
     def path_route(self) -> Route:
         """Return the route of `/_api/`."""
         return Route(below(PATH), self._by_path)
 
     async def _by_host(self, request: web.Request) -> web.StreamResponse:
-        match = _HOST.match(request.headers.get("Host", ""))
-        return await self._serve(request, match["id"].lower() if match else "", split_path(request)[0])
+        return await self._serve(request, site_id(request.headers.get("Host", ""), API), split_path(request)[0])
 
     async def _by_path(self, request: web.Request) -> web.StreamResponse:
         api_id, slash, rest = split_path(request)[0].removeprefix(f"{PATH}/").partition("/")

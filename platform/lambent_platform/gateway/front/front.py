@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from lambent_platform.gateway.aws.http import HttpReply
 from lambent_platform.gateway.front.connection import Connection
 from lambent_platform.gateway.front.head import Head
+from lambent_platform.gateway.hosts import is_site
 
 KEEP_ALIVE_S: Final = 75.0
 READ_S: Final = 60.0
@@ -64,8 +65,8 @@ class Front:
         return b"POST "[: len(beginning)] == bytes(beginning[:5])
 
     def is_hot(self, head: Head) -> bool:
-        """Whether a request is answered here."""
-        return any(route.matches(head) for route in self._routes)
+        """Whether a request is answered here: never one to a user's own site, whose paths may look like any."""
+        return any(route.matches(head) for route in self._routes) and not is_site(head.headers["host"])
 
     def route(self, head: Head) -> HotRoute:
         """Return the route of a hot request."""
