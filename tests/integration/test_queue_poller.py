@@ -321,6 +321,22 @@ async def test_a_window_gathers_a_batch(bench: Bench) -> None:
     await until(empties(bench, queue))
 
 
+async def test_what_was_only_gathered_is_given_back(bench: Bench) -> None:
+    """A poller that ends in mid-window, as with its scheduler, leaves what it never called for others at once."""
+    queue, function = await bench.queue(), Function(nothing)
+    await bench.send(queue, "a", "b")
+    bench.poll(function, batch_size=20, window_s=60)
+
+    async def held() -> bool:
+        return await bench.left(queue) == (0, 2)
+
+    await until(held)
+    bench.tasks[0].cancel()
+    await asyncio.gather(*bench.tasks, return_exceptions=True)
+    assert await bench.left(queue) == (2, 0)
+    assert not function.batches
+
+
 async def test_batches_fit_into_a_call(bench: Bench) -> None:
     """Ten messages of a megabyte are more than one call takes, and become two."""
     queue, function = await bench.queue(), Function(nothing)

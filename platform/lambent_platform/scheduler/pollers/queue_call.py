@@ -181,7 +181,7 @@ class QueueCalls:
                 return
 
     async def extend(self, queue: QueueRecord, batches: list[Batch], *, for_s: int, until_s: float) -> None:
-        """Keep messages invisible for longer, since their function still runs."""
+        """Let messages be invisible for so long from now on."""
         handles = [(handle, for_s) for batch in batches for handle in batch.handles]
         with contextlib.suppress(ApiError):
             await self.queues.change_visibility(queue, handles, now_ms=self.clock.now_ms())

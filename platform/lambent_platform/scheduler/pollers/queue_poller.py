@@ -46,6 +46,7 @@ IDLE_S: Final = 60.0
 OBSTACLE_S: Final = (0.5, 1.0, 2.0, 5.0)
 REDIS_AWAY_S: Final = 1.0
 LIMITED_S: Final = 1.0
+GIVE_BACK_S: Final = 1.0
 AGAIN_MS: Final = 10
 """Least time until a look that only time is the reason for."""
 EXTEND_PARTS: Final = 3
@@ -136,6 +137,15 @@ class _Polling:
         finally:
             if self._extender is not None:
                 self._extender.cancel()
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        """Let others have at once what was gathered and never called; what is being called comes back by itself."""
+        batch, self._gathered = self._gathered, None
+        if batch is not None and self._queue is not None:
+            with contextlib.suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(GIVE_BACK_S):
+                    await self._calls.extend(self._queue, [batch], for_s=0, until_s=0.0)
 
     async def _pause(self, timeout_s: float) -> None:
         """Wait for a change, or while `_full` is set for a batch to end."""
@@ -297,13 +307,14 @@ class _Polling:
         """Say what a batch ended with, and go on accordingly."""
         if ended in (Ended.OK, Ended.PARTIAL):
             self._assignment.report(PROCESSED)
+            self._look(Seen(ended=1))
         elif ended is Ended.STOPPED:
             self._assignment.report(LOOP_STOPPED)
         elif ended is Ended.UNCALLABLE:
             self._callable_arn = ""  # the next turn says why
         elif ended is not Ended.THROTTLED:
             self._assignment.report(CALL_FAILED)
-            self._look(Seen(failed=True))
+            self._look(Seen(failed=True, ended=1))
 
     def _throttled(self) -> None:
         self._assignment.report(THROTTLED)
