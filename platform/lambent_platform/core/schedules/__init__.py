@@ -1,0 +1,1 @@
+"""When schedules and rules are due, and what a firing of them sends. Pure."""
