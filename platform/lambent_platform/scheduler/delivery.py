@@ -12,6 +12,7 @@ import random
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -68,11 +69,14 @@ class Deliverer:
         trace_id: str = "",
         message_attributes: Mapping[str, Any] | None = None,
         group_id: str = "",
+        deduplication_id: str = "",
+        delay_s: int | None = None,
     ) -> None:
         """Send `body` to a function (also qualified) or a queue; twice with the same `delivery_id` is once.
 
         `trace_id` is the trace header of what the delivery comes from; a loop through it is stopped as any other is.
-        `message_attributes` (in the shape of SQS's model) and `group_id` (of FIFO queues) are for queues alone.
+        `message_attributes` (in the shape of SQS's model), `group_id` and `deduplication_id` (of FIFO queues) and
+        `delay_s` are for queues alone.
 
         Raises:
             TooManyRequests, StoreUnavailable: not now; try again later.
@@ -86,7 +90,16 @@ class Deliverer:
                 assert ref is not None  # target_kind has read it
                 await self._invoke(ref, body, event_id, trace_id)
             elif kind == "queue":
-                await self._send(arn, body, event_id, trace_id, message_attributes or {}, group_id)
+                message = NewMessage(
+                    body=readable(body),
+                    message_attributes=message_attributes or {},
+                    system_attributes={TRACE_HEADER: trace_id} if trace_id else {},
+                    delay_s=delay_s,
+                    group_id=group_id,
+                    deduplication_id=deduplication_id or hashlib.sha256(event_id.encode()).hexdigest(),
+                    id=event_id,
+                )
+                await self._send(arn, message)
             else:
                 raise InvalidParameterValue(
                     f"Nothing can be sent to {arn}: it is neither a function nor a queue.", Type="User"
@@ -136,20 +149,12 @@ class Deliverer:
             return Placement.PLACED
         return await self._accepts.submit((invocation, record.generation, meta))
 
-    async def _send(
-        self, arn: str, body: bytes, message_id: str, trace_id: str, attributes: Mapping[str, Any], group_id: str
-    ) -> None:
+    async def _send(self, arn: str, message: NewMessage) -> None:
         ref = QueueRef.parse(arn)
         if ref is None:
             raise InvalidParameterValue(f"Nothing can be sent to {arn}: it names no queue.", Type="User")
         queue = await self._queues.known(ref)
-        message = NewMessage(
-            body=readable(body),
-            message_attributes=attributes,
-            system_attributes={TRACE_HEADER: trace_id} if trace_id else {},
-            group_id=group_id if queue.fifo else "",
-            deduplication_id=hashlib.sha256(message_id.encode()).hexdigest() if queue.fifo else "",
-            id=message_id,
-        )
+        if not queue.fifo:
+            message = replace(message, group_id="", deduplication_id="")
         check_message(queue, message)
         await self._queues.send(queue, [message], now_ms=self._clock.now_ms())

@@ -36,6 +36,10 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
                 wake-mappings LIST the scheduler's pollers sleep on. All in the home partition
                 stream-notes HASH uuid → where its consumer group began, how far failing batches have got
     streams     on `--streams-redis`: keys of producers' choice, none beginning l1:{ or rq:, with groups lambent:<uuid>
+    schedules   source:<id> HASH · sources ZSET of ids · source-generation STRING · ticks ZSET id → due · firings HASH
+                firingsdue ZSET firing id → due · pending HASH id → count · wake-schedules LIST, on which the loop of
+                schedules sleeps: lua/schedules/prelude.lua. In the home partition schedule-groups:<account:region>
+                HASH · schedule-groups-deleting SET
     clock       clock, clockseen HASH · clockbeats ZSET · clockbox:<process>, clockmoves LIST: lua/clock/prelude.lua;
                 all in the home partition, and with a movable clock only
     roles       leader STRING · metrics HASH role → snapshot · objects-owner STRING, which the object store holds too
