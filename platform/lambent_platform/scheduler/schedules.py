@@ -59,7 +59,7 @@ class ScheduleLoop:
         """There is a new firing, or room to send one."""
         self._sending: set[str] = set()
         self.ticked = self.missed = self.sent = self.dead = 0
-        """Counts of this process: ticks fired, times that missed ones were taken together, firings sent, and given up."""
+        """Counts of this process: ticks fired, times that missed ones were taken together, firings sent, given up."""
 
     async def step(self) -> None:
         """Tick and fire until cancelled.

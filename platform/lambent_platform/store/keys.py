@@ -37,7 +37,8 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
                 stream-notes HASH uuid → where its consumer group began, how far failing batches have got
     streams     on `--streams-redis`: keys of producers' choice, none beginning l1:{ or rq:, with groups lambent:<uuid>
     schedules   source:<id> HASH · sources ZSET of ids · source-generation STRING · ticks ZSET id → due · firings HASH
-                firingsdue ZSET firing id → due · pending HASH id → count · wake-schedules LIST, on which the loop of
+                firingsdue ZSET firing id → due · pending HASH id → count · deleted-by:<id>:<token> STRING, for a
+                while · wake-schedules LIST, on which the loop of
                 schedules sleeps: lua/schedules/prelude.lua. In the home partition schedule-groups:<account:region>
                 HASH · schedule-groups-deleting SET
     clock       clock, clockseen HASH · clockbeats ZSET · clockbox:<process>, clockmoves LIST: lua/clock/prelude.lua;

@@ -19,6 +19,8 @@ from lambent_platform.store.redis import RedisStore, translated
 
 LOOK_AGAIN_MS: Final = 1000
 """When a schedule with too many pending firings is looked at again, in event time."""
+TOKEN_KEPT_S: Final = 600
+"""How long a request that deleted may be repeated."""
 _FIELDS: Final = ("gen", "record", "next", "passed")
 
 
@@ -92,10 +94,15 @@ class ScheduleStore:
             raise TooManySources(f"there are {SCHEDULES_MAX} schedules")
         return said > 0
 
-    async def delete(self, record: SourceRecord) -> bool:
-        """Drop one as it was read; False where it was changed or deleted since."""
-        args = [record.id, record.generation]
+    async def delete(self, record: SourceRecord, *, token: str = "") -> bool:
+        """Drop one as it was read; False where it was changed or deleted since. A token is remembered for a while."""
+        args = [record.id, record.generation, token, TOKEN_KEPT_S]
         return bool(await self._redis.run("schedules/delete", self._prefix(record.id), args))
+
+    async def deleted_by(self, source: str, token: str) -> bool:
+        """Whether a schedule was deleted by a request with this token, not long ago."""
+        with translated():
+            return bool(await self._client.exists(f"{self._prefix(source)}deleted-by:{source}:{token}"))
 
     async def page(self, prefix: str, *, after: str = "", limit: int) -> list[str]:
         """Return at most `limit` ids that begin with `prefix`, in order, behind the id `after`."""

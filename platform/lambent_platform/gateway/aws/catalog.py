@@ -47,6 +47,8 @@ SERVICES: Final = (
         paths=("/v2/apis", "/v2/tags/", "/v2/domainnames", "/v2/vpclinks", "/v2/portals", "/v2/portalproducts"),
         validation_code="BadRequestException",
     ),
+    ServiceEntry("scheduler", "2021-06-30", paths=("/schedules", "/schedule-groups", "/tags/arn")),
+    ServiceEntry("events", "2015-10-07", target_prefix="AWSEvents"),
     ServiceEntry("apigatewaymanagementapi", "2018-11-29", paths=("/@connections/",)),
 )
 
