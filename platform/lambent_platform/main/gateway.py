@@ -46,6 +46,7 @@ from lambent_platform.gateway.metrics import GatewayMetrics
 from lambent_platform.gateway.pages import Pages
 from lambent_platform.gateway.queue_api import QUEUE_OPERATIONS
 from lambent_platform.gateway.queue_api.service import QueueService
+from lambent_platform.gateway.scheduler_api import SCHEDULER_OPERATIONS, ScheduleServices, serve_scheduler
 from lambent_platform.gateway.stacks import StackPages
 from lambent_platform.gateway.sts import TokenOperations
 from lambent_platform.main import apis
@@ -63,6 +64,7 @@ from lambent_platform.store.logs import LogStore
 from lambent_platform.store.mappings import MappingStore
 from lambent_platform.store.metrics import MetricsStore
 from lambent_platform.store.queues import QueueStore
+from lambent_platform.store.schedules import GroupStore, ScheduleStore
 from lambent_platform.store.stacks import StackStore
 from lambent_workers.images import runtimes_dir
 
@@ -100,6 +102,7 @@ SERVED: Final[Mapping[str, tuple[type, ...]]] = {
     "sts": (TokenOperations,),
     "sqs": QUEUE_OPERATIONS,
     **apis.SERVED,
+    "scheduler": SCHEDULER_OPERATIONS,
 }
 """What serves the operations of each AWS service."""
 
@@ -155,6 +158,8 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         )
         registry.serve("logs", LogOperations(logs))
         registry.serve("sts", TokenOperations())
+        schedules = ScheduleServices(schedules=ScheduleStore(redis), groups=GroupStore(redis), clock=clock)
+        serve_scheduler(registry, schedules)
         queue_service = QueueService(redis, queues, clock, process=gateway_id)
         queue_service.serve(registry)
         sites = apis.api_gateway(settings, redis, dispatcher, clock, registry, catalog)

@@ -36,7 +36,9 @@ from lambent_platform.scheduler.pollers.role import AGAIN_S as POLLERS_AGAIN_S
 from lambent_platform.scheduler.preparation import PreparationLoop
 from lambent_platform.scheduler.queues import EXPIRY_PAUSE_S, MOVES_PAUSE_S, QueueExpiryLoop, QueueMovesLoop
 from lambent_platform.scheduler.scheduler import Loop, run_scheduler
+from lambent_platform.scheduler.schedules import ScheduleLoop
 from lambent_platform.store.apis import ApiStore
+from lambent_platform.store.clock import ClockStore
 from lambent_platform.store.connections import ConnectionStore
 from lambent_platform.store.demand import DemandStore
 from lambent_platform.store.fleet import FleetStore
@@ -48,6 +50,7 @@ from lambent_platform.store.metrics import MetricsStore
 from lambent_platform.store.outbox import OutboxStore
 from lambent_platform.store.queue_moves import MoveTaskStore
 from lambent_platform.store.queues import QueueStore
+from lambent_platform.store.schedules import GroupStore, ScheduleStore
 from lambent_workers.images import runtimes_dir
 
 
@@ -97,6 +100,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
             image_tag=lambda runtime: plans.plan(runtime).tag,
         )
         deliverer = Deliverer(invocations, functions, queues, clock)
+        schedules = ScheduleLoop(ScheduleStore(redis), GroupStore(redis), ClockStore(redis), deliverer, clock)
         connections = ConnectionLoop(ConnectionStore(redis), ApiStore(redis), deliverer, clock)
         holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         capacity = CapacityLoop(
@@ -123,6 +127,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
                     Loop("outbox", OutboxLoop(OutboxStore(redis), deliverer, clock).step, 0.0),
                     Loop("pollers", pollers.step, POLLERS_AGAIN_S),
                     Loop("connections", connections.step, CONNECTIONS_PAUSE_S),
+                    Loop("schedules", schedules.step, 0.0),
                     Loop("preparation", preparation.step, 0.0),
                     Loop("janitor", janitor.step, settings.janitor_pause_s),
                     Loop("metrics", metrics.step, METRICS_PAUSE_S),

@@ -12,6 +12,8 @@ from lambent_platform.gateway.scheduler_api.schedules import ScheduleOperations
 SERVICE: Final = "scheduler"
 SCHEDULER_OPERATIONS: Final = (ScheduleOperations, GroupOperations)
 
+__all__ = ["SCHEDULER_OPERATIONS", "ScheduleServices", "serve_scheduler"]
+
 
 def serve_scheduler(registry: Registry, services: ScheduleServices) -> None:
     """Serve every operation of the service."""
