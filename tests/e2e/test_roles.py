@@ -41,7 +41,7 @@ def cluster(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         cluster.end()
 
 
-def deploy(cluster: Cluster, package: Callable[[str], bytes], **options: Any) -> str:
+def deploy(cluster: Cluster, package: Callable[[str], bytes], *, source: str = SOURCE, **options: Any) -> str:
     """Create a function through the first gateway and wait until it is active."""
     name = f"f-{uuid.uuid4().hex[:8]}"
     client = cluster.client()
@@ -50,7 +50,7 @@ def deploy(cluster: Cluster, package: Callable[[str], bytes], **options: Any) ->
         Runtime=cluster.python(),
         Role="arn:aws:iam::000000000000:role/r",
         Handler="app.handler",
-        Code={"ZipFile": package(SOURCE)},
+        Code={"ZipFile": package(source)},
         **{"Timeout": 30, **options},
     )
     client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
@@ -143,6 +143,56 @@ def test_queue_triggers_move_to_the_next_scheduler(cluster: Cluster, package: Ca
     until(emptied, within_s=40, what="the other scheduler goes on")
     assert runs() >= 60
     cluster.start(doomed, "scheduler", "--worker-lease-s", "4", "--async-retry-delays-s", "1,1")
+
+
+STREAM_SOURCE = """
+import json, time
+
+def handler(event, context):
+    time.sleep(0.2)
+    print("worked", json.dumps([record["redis"]["fields"]["n"] for record in event["Records"]]))
+"""
+ENTRIES = 300
+
+
+def worked(cluster: Cluster, name: str) -> list[int]:
+    """What a function of a stream has printed, in order."""
+    logs = cluster.client(service="logs")
+    try:
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
+        lines = [event["message"] for page in pages for event in page["events"]]
+    except logs.exceptions.ResourceNotFoundException:
+        return []
+    batches = [json.loads(line.removeprefix("worked")) for line in lines if line.startswith("worked ")]
+    return [int(n) for batch in batches for n in batch]
+
+
+def test_streams_survive_killed_schedulers(cluster: Cluster, package: Callable[[str], bytes]) -> None:
+    """With the leading scheduler killed in mid-batch the other goes on: every entry is worked on, in order."""
+    name = deploy(cluster, package, source=STREAM_SOURCE)
+    stream = f"orders-{name}"
+    cluster.client().create_event_source_mapping(
+        FunctionName=name,
+        EventSourceArn=f"arn:aws:redis-streams:us-east-1:000000000000:stream/{stream}",
+        StartingPosition="TRIM_HORIZON",
+        BatchSize=5,
+    )
+    producer = redis.Redis.from_url(cluster.redis_url)
+    for n in range(ENTRIES // 2):
+        producer.xadd(stream, {"n": n})
+    until(lambda: len(worked(cluster, name)) >= 20, within_s=30, what="some were worked on")
+    leader = until(lambda: cluster.leader(producer), within_s=10, what="one leads")
+    cluster.kill(leader)
+    for n in range(ENTRIES // 2, ENTRIES):
+        producer.xadd(stream, {"n": n})
+    until(lambda: len(set(worked(cluster, name))) == ENTRIES, within_s=60, what="all were worked on")
+    seen = worked(cluster, name)
+    firsts = list(dict.fromkeys(seen))
+    assert firsts == list(range(ENTRIES))
+    assert len(seen) - ENTRIES <= 5, "only the batch in hand may come twice"
+    [group] = producer.xinfo_groups(stream)
+    until(lambda: producer.xpending(stream, group["name"])["pending"] == 0, within_s=5, what="all are acknowledged")
+    cluster.start(leader, "scheduler", "--worker-lease-s", "4", "--async-retry-delays-s", "1,1")
 
 
 def test_a_killed_worker_is_given_up(cluster: Cluster, package: Callable[[str], bytes]) -> None:

@@ -17,8 +17,8 @@ from lambent_platform.contracts.errors import ResourceNotFound, StoreUnavailable
 from lambent_platform.contracts.invocation import Reply
 from lambent_platform.contracts.mappings import CALL_FAILED, PROCESSED, THROTTLED, MappingRecord
 from lambent_platform.core import stream_batches
-from lambent_platform.dispatch.dispatcher import Dispatcher
 from lambent_platform.scheduler.delivery import Deliverer
+from lambent_platform.scheduler.pollers.metrics import PollerMetrics
 from lambent_platform.scheduler.pollers.port import Assignment
 from lambent_platform.scheduler.pollers.stream import StreamPoller
 from lambent_platform.scheduler.pollers.stream_lane import LaneParts
@@ -47,6 +47,9 @@ class Function:
     """The field `n` of each record of each call."""
     events: list[dict[str, Any]] = field(default_factory=list)
     held: asyncio.Event | None = None
+
+    async def check(self, ref: Any) -> None:
+        """Be asked as a `Dispatcher` is."""
 
     async def invoke(self, ref: Any, payload: bytes, options: Any = None) -> Reply:
         """Be called as a `Dispatcher` is."""
@@ -129,7 +132,7 @@ class Bench:
             streams,
             StreamNotes(self.redis),
             FunctionStore(self.redis),
-            LaneParts(cast(Dispatcher, self.function), cast(Deliverer, self.deliveries), self.timer),
+            LaneParts(self.function, cast(Deliverer, self.deliveries), self.timer, PollerMetrics()),
         )
 
         async def keep() -> None:
@@ -138,6 +141,8 @@ class Bench:
                     await poller.poll(assignment)
                 except StoreUnavailable:
                     await asyncio.sleep(0.05)
+            if assignment.record.state == "Deleting":
+                await poller.forget(assignment.record)
 
         task = asyncio.create_task(keep())
         try:

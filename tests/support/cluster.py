@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import redis
 from botocore.config import Config
 
 
@@ -82,6 +83,12 @@ class Cluster:
             aws_secret_access_key="t",
             config=Config(retries={"total_max_attempts": attempts, "mode": "standard"}, read_timeout=60),
         )
+
+    def leader(self, store: redis.Redis) -> str:
+        """Which scheduler leads; empty where none does."""
+        holder: Any = store.get("l1:{p0}:leader:scheduler")
+        process = holder.decode().split("-")[-2] if holder else ""
+        return next((name for name, role in self.roles.items() if str(role.pid) == process), "")
 
     def ready(self, gateway: int) -> bool:
         """Whether a gateway says that a call could run."""

@@ -35,7 +35,7 @@ from lambent_platform.gateway.lambda_api.event_source_mappings import EventSourc
 from lambent_platform.gateway.lambda_api.functions import FunctionOperations
 from lambent_platform.gateway.lambda_api.invoke import InvokeOperation
 from lambent_platform.gateway.lambda_api.invoke_stream import InvokeStreamOperation
-from lambent_platform.gateway.lambda_api.mapping_sources import QueueCheck
+from lambent_platform.gateway.lambda_api.mapping_sources import QueueCheck, StreamCheck
 from lambent_platform.gateway.lambda_api.policy import PolicyOperations
 from lambent_platform.gateway.lambda_api.recursion import RecursionOperations
 from lambent_platform.gateway.lambda_api.tags import TagOperations
@@ -142,7 +142,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
             mappings=MappingStore(redis),
             queues=queues,
             clock=clock,
-            mapping_checks={"sqs": QueueCheck(queues)},
+            mapping_checks={"sqs": QueueCheck(queues), "redis-streams": StreamCheck(queues, functions)},
         )
         invoke, catalog = InvokeOperation(dispatcher), ServiceCatalog()
         registry.serve("lambda", invoke)

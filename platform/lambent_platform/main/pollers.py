@@ -5,11 +5,14 @@ from __future__ import annotations
 from lambent_platform.contracts.clock import EventTimer
 from lambent_platform.dispatch.dispatcher import Dispatcher
 from lambent_platform.main.settings import Settings
+from lambent_platform.scheduler.delivery import Deliverer
 from lambent_platform.scheduler.pollers.metrics import PollerMetrics
 from lambent_platform.scheduler.pollers.port import PollerKind
 from lambent_platform.scheduler.pollers.queue_call import QueueCalls
 from lambent_platform.scheduler.pollers.queue_poller import QueuePoller
 from lambent_platform.scheduler.pollers.role import Pollers
+from lambent_platform.scheduler.pollers.stream import StreamPoller
+from lambent_platform.scheduler.pollers.stream_lane import LaneParts
 from lambent_platform.scheduler.pollers.supervisor import MappingSupervisor
 from lambent_platform.store.arrivals import Arrivals
 from lambent_platform.store.fleet import FleetStore
@@ -19,9 +22,12 @@ from lambent_platform.store.mappings import MappingStore
 from lambent_platform.store.metrics import MetricsStore
 from lambent_platform.store.queues import QueueStore
 from lambent_platform.store.redis import RedisStore
+from lambent_platform.store.streams import StreamNotes, StreamStore
 
 
-def make_pollers(settings: Settings, redis: RedisStore, timer: EventTimer, *, holder: str) -> Pollers:
+def make_pollers(
+    settings: Settings, redis: RedisStore, timer: EventTimer, deliverer: Deliverer, *, holder: str
+) -> Pollers:
     """Make what polls queues and streams while this scheduler leads."""
     metrics, arrivals = PollerMetrics(), Arrivals(redis, f"pollers-{holder}")
     queues = QueueStore(redis, wait_for_disk=settings.durability == "always")
@@ -36,7 +42,11 @@ def make_pollers(settings: Settings, redis: RedisStore, timer: EventTimer, *, ho
         metrics=metrics,
     )
     calls = QueueCalls(queues, dispatcher, timer, metrics)
-    kinds: dict[str, PollerKind] = {"sqs": QueuePoller(calls, arrivals, timer)}
-    return Pollers(
-        holder, MappingSupervisor(MappingStore(redis), kinds), dispatcher, arrivals, metrics, MetricsStore(redis)
-    )
+    streams = StreamStore(settings.of_streams_redis())
+    parts = LaneParts(dispatcher, deliverer, timer, metrics)
+    kinds: dict[str, PollerKind] = {
+        "sqs": QueuePoller(calls, arrivals, timer),
+        "redis-streams": StreamPoller(streams, StreamNotes(redis), FunctionStore(redis), parts),
+    }
+    supervisor = MappingSupervisor(MappingStore(redis), kinds)
+    return Pollers(holder, supervisor, dispatcher, arrivals, metrics, MetricsStore(redis), streams)

@@ -59,6 +59,7 @@ from lambent_workers.images import runtimes_dir
     *STORES,
     "durability",
     "capacity_wait_s",
+    "streams_redis",
     "async_retry_delays_s",
     "worker_lease_s",
     "runtime_images",
@@ -106,7 +107,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
         capacity = CapacityLoop(
             redis, demand, fleet, invocations, functions, clock, account_concurrency=limits.ACCOUNT_CONCURRENCY
         )
-        pollers = make_pollers(settings, redis, clock, holder=holder)
+        pollers = make_pollers(settings, redis, clock, deliverer, holder=holder)
         metrics = MetricsLoop(holder, MetricsStore(redis), demand, fleet, capacity)
         work = asyncio.ensure_future(
             run_scheduler(

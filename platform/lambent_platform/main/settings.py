@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("~/.lambent"), description="Folder for everything that must outlive a restart.")
     redis: str = Field("", description="Redis or Valkey to use (redis://, rediss://, unix://), not the embedded one.")
     jobs_redis: str = Field("", description="Redis for background jobs, a single node; the same one by default.")
+    streams_redis: str = Field("", description="Redis whose streams may trigger functions; the same one by default.")
     partitions: int = Field(1, ge=1, le=1024, description="Partitions of the keys; fixed for the life of the data.")
     objects: str = Field(
         "", description="Object store URL (file:///…, s3://bucket/prefix); <data-dir>/objects if empty."
@@ -125,7 +126,7 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
-    @field_validator("redis", "jobs_redis")
+    @field_validator("redis", "jobs_redis", "streams_redis")
     @classmethod
     def _redis_url(cls, value: str) -> str:
         parts = urlsplit(value)
@@ -215,6 +216,10 @@ class Settings(BaseSettings):
     def of_jobs_redis(self) -> str:
         """URL of the Redis for background jobs."""
         return self.jobs_redis or self.redis
+
+    def of_streams_redis(self) -> str:
+        """URL of the Redis that producers of streams write to."""
+        return self.streams_redis or self.redis
 
     def of_public_url(self) -> str:
         """The gateway as a worker on this machine reaches it."""

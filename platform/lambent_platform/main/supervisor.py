@@ -172,8 +172,11 @@ class Supervisor:
 
 def announcement(settings: Settings, *, seconds: float) -> str:
     """What is printed when the platform is ready: the endpoint, and lines to paste."""
+    streams = settings.of_streams_redis()
+    # A URL of another kind was given by the operator, perhaps with a password in it.
+    producers = f"Streams that trigger functions are on {streams}\n" if streams.startswith("unix:") else ""
     return f"""Lambent is ready at {settings.of_public_url()} (in {seconds:.1f} s). Data: {settings.data_dir}
-
+{producers}
 Paste this where you use boto3, the AWS CLI or another AWS tool:
 
     export AWS_ENDPOINT_URL={settings.of_public_url()}

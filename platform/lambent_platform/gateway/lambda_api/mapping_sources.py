@@ -9,7 +9,9 @@ from typing import Protocol
 
 from lambent_platform.contracts.function import FunctionVersion
 from lambent_platform.contracts.mappings import MappingRecord
+from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.core.configuration import invalid
+from lambent_platform.store.functions import FunctionStore
 from lambent_platform.store.queues import QueueStore
 
 
@@ -39,3 +41,20 @@ class QueueCheck:
                 f"Queue visibility timeout: {queue.visibility_timeout_s} seconds is less than "
                 f"Function timeout: {version.timeout_s} seconds"
             )
+
+
+class StreamCheck:
+    """Where it is told of entries that are given up, that is there. The stream itself may come later."""
+
+    def __init__(self, queues: QueueStore, functions: FunctionStore) -> None:
+        self._queues = queues
+        self._functions = functions
+
+    async def __call__(self, record: MappingRecord, version: FunctionVersion, /) -> None:
+        """Raise InvalidParameterValue where it is not."""
+        arn = record.on_failure_arn
+        if ":sqs:" in arn and await self._queues.find_arn(arn) is None:
+            raise invalid(f"The on-failure destination {arn} does not exist.")
+        ref = FunctionRef.parse(arn) if ":function:" in arn else None
+        if ref is not None and await self._functions.load(ref.ident) is None:
+            raise invalid(f"The on-failure destination {arn} does not exist.")

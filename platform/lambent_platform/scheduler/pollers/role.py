@@ -10,6 +10,7 @@ from lambent_platform.scheduler.pollers.metrics import PollerMetrics
 from lambent_platform.scheduler.pollers.supervisor import MappingSupervisor
 from lambent_platform.store.arrivals import Arrivals
 from lambent_platform.store.metrics import MetricsStore, published
+from lambent_platform.store.streams import StreamStore
 
 AGAIN_S: Final = 1.0
 
@@ -25,6 +26,7 @@ class Pollers:
         arrivals: Arrivals,
         metrics: PollerMetrics,
         snapshots: MetricsStore,
+        streams: StreamStore,
     ) -> None:
         self._instance = f"pollers:{instance}"
         self._supervisor = supervisor
@@ -32,11 +34,13 @@ class Pollers:
         self._arrivals = arrivals
         self._metrics = metrics
         self._snapshots = snapshots
+        self._streams = streams
         metrics.watch_polling(lambda: supervisor.polling)
 
     async def step(self) -> None:
         """Poll every enabled mapping until cancelled: a loop's step that lasts as long as the lease."""
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._streams.close)
             await stack.enter_async_context(self._dispatcher.running())
             await stack.enter_async_context(self._arrivals.running())
             await stack.enter_async_context(published(self._snapshots, self._instance, self._metrics.text))

@@ -42,9 +42,6 @@ class StreamPoller:
             self._troubled.add(uuid)
             assignment.report(f"PROBLEM: The stream cannot be read: {error}"[:512])
             raise StoreUnavailable(str(error)) from error
-        finally:
-            if assignment.record.state == "Deleting":
-                await self.forget(assignment.record)
 
     async def forget(self, record: MappingRecord) -> None:
         """Take back what a mapping that is deleted had on Redis: its consumer group, and its notes."""

@@ -21,11 +21,15 @@ from lambent_platform.contracts.streams import StreamEntry, StreamRef
 from lambent_platform.core import stream_batches
 from lambent_platform.core.stream_batches import Batch, Condition, Outcome, Rules
 from lambent_platform.core.stream_event import GivenUp, dead_entry, envelope
-from lambent_platform.dispatch.dispatcher import CallOptions, Dispatcher
+from lambent_platform.dispatch.dispatcher import CallOptions
 from lambent_platform.scheduler.delivery import Deliverer
+from lambent_platform.scheduler.pollers.metrics import PollerMetrics
 from lambent_platform.scheduler.pollers.port import Assignment
+from lambent_platform.scheduler.pollers.queue_call import Caller
 from lambent_platform.store.streams import StreamGroup
 
+SOURCE: Final = "redis-streams"
+"""What metrics call this kind of source."""
 EVENT_START: Final = b'{"Records":['
 EVENT_END: Final = b"]}"
 RECORDS_BYTES_MAX: Final = SYNC_PAYLOAD_BYTES - len(EVENT_START) - len(EVENT_END)
@@ -60,9 +64,10 @@ class Item:
 class LaneParts:
     """What all lanes use."""
 
-    dispatcher: Dispatcher
+    caller: Caller
     deliverer: Deliverer
     timer: EventTimer
+    metrics: PollerMetrics
 
 
 class Lane:
@@ -81,9 +86,10 @@ class Lane:
     ) -> None:
         self._assignment = assignment
         self._group = group
-        self._dispatcher = parts.dispatcher
+        self._caller = parts.caller
         self._deliverer = parts.deliverer
         self._timer = parts.timer
+        self._metrics = parts.metrics
         self._noted = noted
         self._resumed = noted
         self._note = note
@@ -191,6 +197,7 @@ class Lane:
         request_id = str(uuid.uuid4())
         outcome, reply = await self._call(held, request_id)
         step = stream_batches.after(batch, outcome, rules)
+        self._count(outcome, len(step.done), len(batch.ids) - len(step.done))
         await self._group.ack(step.done)
         if step.dropped is not None:
             await self._give_up(step.dropped, items, "RetryAttemptsExhausted", request_id, reply)
@@ -198,6 +205,10 @@ class Lane:
         if step.delay_ms:
             await self._pause(step.delay_ms)
         return left
+
+    def _count(self, outcome: Outcome, done: int, failed: int) -> None:
+        kind = "given_up" if outcome.kind == "refused" else outcome.kind
+        self._metrics.batch(SOURCE, kind, processed=done, failed=failed)
 
     def _rules(self) -> Rules:
         record = self._assignment.record
@@ -211,7 +222,7 @@ class Lane:
         record = self._assignment.record
         payload = b"".join((EVENT_START, b",".join(item.record for item in items), EVENT_END))
         try:
-            reply = await self._dispatcher.invoke(record.function, payload, CallOptions(request_id=request_id))
+            reply = await self._caller.invoke(record.function, payload, CallOptions(request_id=request_id))
         except TooManyRequests:
             self._assignment.report(THROTTLED)
             return Outcome("refused"), None

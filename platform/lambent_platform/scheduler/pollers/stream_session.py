@@ -23,7 +23,7 @@ from lambent_platform.core.filter_criteria import FilterCriteria
 from lambent_platform.core.stream_event import read_fields
 from lambent_platform.core.stream_event import record as event_record
 from lambent_platform.scheduler.pollers.port import Assignment
-from lambent_platform.scheduler.pollers.stream_lane import Item, Lane, LaneParts
+from lambent_platform.scheduler.pollers.stream_lane import SOURCE, Item, Lane, LaneParts
 from lambent_platform.store.streams import BLOCK_MS_MAX, StreamGroup
 
 PARTITION_FIELD: Final = b"partitionKey"
@@ -54,6 +54,7 @@ class StreamSession:
         self._stream = stream
         self._group = group
         self._timer = parts.timer
+        self._metrics = parts.metrics
         self._save = save
         self._role_arn = role_arn
         self._stopping = asyncio.Event()
@@ -151,6 +152,7 @@ class StreamSession:
             self._lanes[self._lane_of(entry)].put(item)
         self._entry_bytes = max(1, size // len(entries), self._entry_bytes // 2)
         if unwanted:
+            self._metrics.filtered(SOURCE, len(unwanted))
             await self._group.ack(unwanted)
 
     def _lane_of(self, entry: StreamEntry) -> int:
