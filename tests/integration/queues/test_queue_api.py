@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -196,3 +200,27 @@ async def test_any_address_of_a_queue(api: QueueApi) -> None:
     assert await api.attribute("q", "ApproximateNumberOfMessages") == "4"
     for url in ("http://h/000000000001/q", "http://h/q/000000000000", "http://h/", "a b"):
         assert (await api.refused("send_message", QueueUrl=url, MessageBody="x"))[0].endswith("NonExistentQueue")
+
+
+async def test_the_aws_cli(api: QueueApi) -> None:
+    """The command creates, sends, receives and counts; a message's text reaches it whole."""
+
+    async def aws(*words: str) -> dict[str, Any]:
+        command = [str(Path(sys.executable).with_name("aws")), "--endpoint-url", api.url, "sqs", *words]
+        keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s", "AWS_DEFAULT_REGION": "us-east-1"}
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=os.environ | keys)
+        out, _ = await process.communicate()
+        assert process.returncode == 0
+        found: dict[str, Any] = json.loads(out or b"{}")
+        return found
+
+    url = (await aws("create-queue", "--queue-name", "q"))["QueueUrl"]
+    attributes = json.dumps({"a": {"DataType": "String", "StringValue": "b"}})
+    sent = await aws("send-message", "--queue-url", url, "--message-body", "hällo", "--message-attributes", attributes)
+    got = await aws("receive-message", "--queue-url", url, "--message-attribute-names", "All")
+    (message,) = got["Messages"]
+    assert (message["MessageId"], message["Body"]) == (sent["MessageId"], "hällo")
+    assert message["MessageAttributes"]["a"]["StringValue"] == "b"
+    await aws("delete-message", "--queue-url", url, "--receipt-handle", message["ReceiptHandle"])
+    shown = await aws("get-queue-attributes", "--queue-url", url, "--attribute-names", "All")
+    assert shown["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "0"
