@@ -52,7 +52,12 @@ def described(request: web.Request, path: str, body: bytes) -> HttpRequest:
 
 def trace_id_of(request: web.Request) -> str:
     """Return the trace header that a request came with, or a new one."""
-    return request.headers.get("X-Amzn-Trace-Id") or f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]}"
+    return request.headers.get("X-Amzn-Trace-Id") or new_trace_id()
+
+
+def new_trace_id() -> str:
+    """Make the trace header of a chain of calls that begins here."""
+    return f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]}"
 
 
 def to_response(reply: HttpReply) -> web.Response:

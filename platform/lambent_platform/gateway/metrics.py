@@ -41,6 +41,9 @@ class GatewayMetrics:
         self.in_flight = Gauge(
             "lambent_gateway_in_flight", "Invocations that wait for their reply.", registry=self.registry
         )
+        self.connections = Gauge(
+            "lambent_gateway_websocket_connections", "Clients of WebSocket APIs.", registry=self.registry
+        )
 
     @contextmanager
     def measured(self, kind: Literal["sync", "event"]) -> Iterator[MeasuredCall]:
@@ -64,6 +67,10 @@ class GatewayMetrics:
     def watch_in_flight(self, count: Callable[[], int]) -> None:
         """Show what `count` says as the calls in flight."""
         self.in_flight.set_function(count)
+
+    def watch_connections(self, count: Callable[[], int]) -> None:
+        """Show what `count` says as the connections held."""
+        self.connections.set_function(count)
 
     def _outcome(self, kind: str, outcome: str) -> Counter:
         # Looking a labelled counter up costs more than counting, and this is on the path of every call.

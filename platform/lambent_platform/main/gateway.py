@@ -163,6 +163,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         queue_service = QueueService(redis, queues, clock, process=gateway_id)
         queue_service.serve(registry)
         sites = apis.api_gateway(settings, redis, dispatcher, clock, registry, catalog)
+        metrics.watch_connections(sites.hub.__len__)
         plans = ImagePlans(runtimes_dir(), settings.runtime_images)
         urls = FunctionUrls(functions, dispatcher, clock, account=settings.account, region=settings.region)
         builds = BuildLogs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from typing import Final
 
@@ -19,6 +20,8 @@ from lambent_platform.store.connections import ConnectionStore
 
 PAUSE_S: Final = 1.0
 BATCH: Final = 200
+GRACE_S: Final = 5.0
+"""How long a gateway must be missed: after Redis was away the living say so again within their next beat."""
 GIVE_UP_MS: Final = 86_400_000
 """How long after its beginning a connection's end may be told: it may have waited for its function meanwhile."""
 _NAMESPACE: Final = uuid.UUID("0b1d9f0e-1f0c-4a59-9d7e-5a6f2e0c9a34")
@@ -34,10 +37,16 @@ class ConnectionLoop:
         self._apis = apis
         self._deliverer = deliverer
         self._clock = clock
+        self._missed: dict[str, float] = {}
 
     async def step(self) -> None:
         """One round over connections without a gateway."""
-        for gateway, connection_id, record in await self._connections.orphans(limit=BATCH):
+        found = await self._connections.orphans(limit=BATCH)
+        now_s = time.monotonic()
+        self._missed = {gateway: self._missed.get(gateway, now_s) for gateway, _, _ in found}
+        for gateway, connection_id, record in found:
+            if now_s - self._missed[gateway] < GRACE_S:
+                continue
             if record is None or await self._told(record):
                 await self._connections.close(connection_id, gateway)
 

@@ -16,7 +16,7 @@ from lambent_platform.store.redis import RedisStore, translated
 BOX_ITEMS_MAX: Final = 10_000
 ID_BYTES: Final = 11
 HOLDER_SILENCE_MS: Final = 6_000
-"""A gateway that has not said for this long that it lives is not told anything."""
+"""A gateway that has not said for this long that it lives is not told anything; its connections may live, though."""
 
 Sent = Literal["sent", "gone", "full"]
 
@@ -48,7 +48,10 @@ class ConnectionStore:
         return bool(await self._redis.run("connection_close", self._keys.prefix(connection_id), args))
 
     async def order(self, order: Order, *, wait_ms: int) -> Sent:
-        """Tell the gateway that holds a connection to do something with it, within `wait_ms` or not at all."""
+        """Tell the gateway that holds a connection to do something with it, within `wait_ms` or not at all.
+
+        `full` is for now: its box is, or it does not answer; `gone` is for good.
+        """
         args = [order.connection_id, order.encode(), wait_ms, BOX_ITEMS_MAX, HOLDER_SILENCE_MS]
         said: bytes = await self._redis.run("connection_order", self._keys.prefix(order.connection_id), args)
         sent: Mapping[bytes, Sent] = {b"sent": "sent", b"full": "full"}

@@ -224,6 +224,12 @@ def test_cors(gateway: Any) -> None:
     answer = gateway.get(api, "/a", Origin="https://a.example")
     assert answer.headers.get_all("Access-Control-Allow-Origin") == ["https://a.example"]
     assert answer.headers["Access-Control-Expose-Headers"] == "x-two"
+    gateway.handlers["f"] = lambda event: {"statusCode": 204}
+    answer = gateway.get(api, "/a", Origin="https://a.example")
+    assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (204, "https://a.example")
+    missing = gateway.get(api, "/nowhere", Origin="https://a.example")
+    assert (missing.status, missing.headers["Access-Control-Allow-Origin"]) == (404, "https://a.example")
+    gateway.handlers["f"] = lambda event: {"statusCode": 200, "headers": {"Access-Control-Allow-Origin": "*"}}
     gateway.client.delete_cors_configuration(ApiId=api)
     assert gateway.get(api, "/a", method="OPTIONS", **ask).status == 404
     assert gateway.get(api, "/a", Origin="https://b.example").headers["Access-Control-Allow-Origin"] == "*"

@@ -153,6 +153,8 @@ async def test_what_is_no_connection(gateway: Any, room: Room) -> None:
     """Without an upgrade 426; on a stage that is none 403; and no function is called."""
     api = await socket_api(gateway)
     assert (await asyncio.to_thread(gateway.get, api, "/dev")).status == 426
+    odd = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec_WebSocket_Version": "13", "Sec_WebSocket_Key": "short"}
+    assert (await asyncio.to_thread(lambda: gateway.get(api, "/dev", **odd))).status == 400
     for stage in ("other", "dev/more", ""):
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
             async with connected(gateway, api, stage=stage):

@@ -66,14 +66,15 @@ class HttpApis:
         found = site.stage_of(path)
         if found is None:
             reply = refusal(404, NOT_FOUND)
+        elif found[0].cors and is_preflight(request.method, request.headers):
+            reply = HttpReply(status=204, headers=preflight_headers(found[0].cors, request.headers), body=b"")
         else:
             stage, inner = found
             reply = await self._answer(request, site, stage, path, inner, request_id)
             origin = request.headers.get("Origin")
-            if stage.cors and origin and reply.status != 204:
-                reply = HttpReply(
-                    status=reply.status, headers=with_cors(stage.cors, origin, reply.headers), body=reply.body
-                )
+            if stage.cors and origin:
+                headers = with_cors(stage.cors, origin, reply.headers)
+                reply = HttpReply(status=reply.status, headers=headers, body=reply.body)
         response = to_response(reply)
         response.headers["Apigw-Requestid"] = request_id
         if not request.content.is_eof():
@@ -83,8 +84,6 @@ class HttpApis:
     async def _answer(
         self, request: web.Request, site: Site, stage: Stage, path: str, inner: str, request_id: str
     ) -> HttpReply:
-        if stage.cors and is_preflight(request.method, request.headers):
-            return HttpReply(status=204, headers=preflight_headers(stage.cors, request.headers), body=b"")
         found = stage.table.find(request.method, inner)
         if found is None:
             return refusal(404, NOT_FOUND)
@@ -99,8 +98,7 @@ class HttpApis:
                 path_parameters=variables,
                 stage_variables=stage.variables,
             )
-            async with asyncio.timeout(route.timeout_s or None):
-                return await self._call(request, route, place, path, request_id)
+            return await self._call(request, route, place, path, request_id)
         except RequestTooLarge:
             return refusal(413, TOO_LARGE)
         except (TooManyRequests, ResourceConflict, TimeoutError) as error:
@@ -130,7 +128,9 @@ class HttpApis:
         if len(payload) > SYNC_PAYLOAD_BYTES:
             raise RequestTooLarge(TOO_LARGE)
         options = CallOptions(request_id=request_id, trace_id=trace_id)
-        return _read(await self._calls.invoke(route.function, payload, options), route.payload_format, request_id)
+        async with asyncio.timeout(route.timeout_s):
+            reply = await self._calls.invoke(route.function, payload, options)
+        return _read(reply, route.payload_format, request_id)
 
 
 def _read(reply: Reply, payload_format: str, request_id: str) -> HttpReply:

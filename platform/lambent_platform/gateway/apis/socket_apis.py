@@ -36,7 +36,7 @@ from lambent_platform.dispatch.dispatcher import CallOptions
 from lambent_platform.gateway.apis.hub import Hub
 from lambent_platform.gateway.apis.sites import Sites
 from lambent_platform.gateway.apis.sockets import LimitedWebSocket, Socket
-from lambent_platform.gateway.http_functions import Calls, described, to_response, trace_id_of
+from lambent_platform.gateway.http_functions import Calls, described, new_trace_id, to_response, trace_id_of
 
 CONNECTIONS_MAX: Final = 10_000
 """What one gateway holds."""
@@ -68,6 +68,8 @@ class SocketApis:
             return _refused(426, "Upgrade Required")
         if stage is None:
             return _refused(403, FORBIDDEN)
+        if not LimitedWebSocket().can_prepare(request).ok:
+            return _refused(400, "Bad Request")
         if len(self._hub) >= CONNECTIONS_MAX or self._hub.leaving:
             return _refused(503, "Service Unavailable")
         asked = described(request, path, b"")
@@ -126,12 +128,12 @@ class SocketApis:
                 await room.acquire()
                 self._spawn(self._message(socket, message)).add_done_callback(lambda _: room.release())
         except (ConnectionError, web.HTTPException):
-            pass  # it was gone before it began, or asked for no WebSocket that there is
+            pass  # it was gone before it began
         finally:
             self._hub.remove(socket)
             if not self._hub.leaving:
                 self._spawn(self._disconnect(socket))
-        return response
+        return response if response.prepared else _refused(400, "Bad Request")
 
     def _spawn(self, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work)
@@ -194,7 +196,7 @@ class SocketApis:
         """
         if route.function is None:
             raise ApiError(f"Route {route.key} leads to no function")
-        options = CallOptions(request_id=request_id, trace_id=trace_id)
+        options = CallOptions(request_id=request_id, trace_id=trace_id or new_trace_id())
         async with asyncio.timeout(route.timeout_s):
             reply = await self._calls.invoke(route.function, orjson.dumps(event), options)
         if reply.function_error:
