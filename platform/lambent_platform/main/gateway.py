@@ -46,6 +46,7 @@ from lambent_platform.gateway.metrics import GatewayMetrics
 from lambent_platform.gateway.pages import Pages
 from lambent_platform.gateway.queue_api import QUEUE_OPERATIONS
 from lambent_platform.gateway.queue_api.service import QueueService
+from lambent_platform.gateway.rules_api import RULE_OPERATIONS, RuleAccess, serve_rules
 from lambent_platform.gateway.scheduler_api import SCHEDULER_OPERATIONS, ScheduleServices, serve_scheduler
 from lambent_platform.gateway.stacks import StackPages
 from lambent_platform.gateway.sts import TokenOperations
@@ -103,6 +104,7 @@ SERVED: Final[Mapping[str, tuple[type, ...]]] = {
     "sqs": QUEUE_OPERATIONS,
     **apis.SERVED,
     "scheduler": SCHEDULER_OPERATIONS,
+    "events": RULE_OPERATIONS,
 }
 """What serves the operations of each AWS service."""
 
@@ -160,6 +162,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         registry.serve("sts", TokenOperations())
         schedules = ScheduleServices(schedules=ScheduleStore(redis), groups=GroupStore(redis), clock=clock)
         serve_scheduler(registry, schedules)
+        serve_rules(registry, RuleAccess(schedules=schedules.schedules, clock=clock))
         queue_service = QueueService(redis, queues, clock, process=gateway_id)
         queue_service.serve(registry)
         sites = apis.api_gateway(settings, redis, dispatcher, clock, registry, catalog)

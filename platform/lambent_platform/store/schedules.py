@@ -76,8 +76,10 @@ class ScheduleStore:
             if gen is not None
         ]
 
-    async def write(self, record: SourceRecord) -> bool:
+    async def write(self, record: SourceRecord, *, keep_next: bool = False) -> bool:
         """Write one as it was read and changed (generation 0: make it); False where it was changed or made since.
+
+        With `keep_next` its next tick stays as it is by now, whatever the record says.
 
         Raises:
             TooManySources: there is no room for a new one.
@@ -86,7 +88,7 @@ class ScheduleStore:
             record.id,
             record.generation,
             orjson.dumps(record.data),
-            "" if record.next_ms is None else record.next_ms,
+            "keep" if keep_next else "" if record.next_ms is None else record.next_ms,
             SCHEDULES_MAX,
         ]
         said = int(await self._redis.run("schedules/write", self._prefix(record.id), args))

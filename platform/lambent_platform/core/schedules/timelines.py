@@ -11,6 +11,15 @@ from lambent_platform.core.schedules.timeline import Timeline, find_zone
 
 JUST_PAST_MS: Final = 60_000
 """A one-time schedule is fired if it is made within the minute that it names: AWS promises no more than the minute."""
+_TICKING: Final = (
+    "ScheduleExpression",
+    "ScheduleExpressionTimezone",
+    "StartDate",
+    "EndDate",
+    "State",
+    "AnchorMs",
+)
+"""Members that ticks depend on."""
 _UTC: Final = ZoneInfo("UTC")
 
 
@@ -49,3 +58,8 @@ def first_tick(record: SourceRecord, *, now_ms: int, fresh: bool = True) -> int 
     if line is None or not record.enabled:
         return None
     return line.after(now_ms - JUST_PAST_MS if fresh and isinstance(line.expression, At) else now_ms - 1)
+
+
+def ticks_on(before: SourceRecord, after: SourceRecord) -> bool:
+    """Whether a schedule that is changed goes on ticking as it did: a tick that is due just now must not get lost."""
+    return all(before.data.get(name) == after.data.get(name) for name in _TICKING)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from lambent_platform.contracts.schedules import DEFAULT_GROUP, SCHEDULES_MAX, SourceRecord, schedule_id
 from lambent_platform.core.schedules.requests import schedule_data
-from lambent_platform.core.schedules.timelines import first_tick
+from lambent_platform.core.schedules.timelines import first_tick, ticks_on
 from lambent_platform.gateway.aws.registry import Params, RequestContext, Result, operation
 from lambent_platform.gateway.scheduler_api.access import (
     WRITE_TRIES,
@@ -96,7 +96,7 @@ class ScheduleOperations:
             fresh = data["AnchorMs"] == now_ms
             after = replace(before, data=data)
             after = replace(after, next_ms=first_tick(after, now_ms=now_ms, fresh=fresh))
-            if await self._schedules.write(after):
+            if await self._schedules.write(after, keep_next=ticks_on(before, after)):
                 return {"ScheduleArn": after.arn}
         raise busy()
 
