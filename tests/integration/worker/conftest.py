@@ -23,7 +23,9 @@ from lambent_platform.contracts.environment import EnvironmentRecord, Environmen
 from lambent_platform.contracts.events import EventMeta
 from lambent_platform.contracts.function import CodePackage, FunctionVersion
 from lambent_platform.contracts.invocation import Invocation, Reply
+from lambent_platform.contracts.limits import STREAM_BYTES
 from lambent_platform.core.keepalive import KeepAlive
+from lambent_platform.dispatch.streams import StreamBox
 from lambent_platform.store.fleet import FleetStore, StartOrder
 from lambent_platform.store.invocations import InvocationStore, Placement, start_order
 from lambent_platform.store.logs import LogEvent
@@ -68,12 +70,15 @@ class Bench:
     """What this machine has, as the driver says it."""
     invocations: InvocationStore = field(init=False)
     fleet: FleetStore = field(init=False)
+    box: StreamBox = field(init=False)
+    """Where the parts of streamed replies arrive."""
     replies: dict[str, asyncio.Future[Reply]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.runtime = next(name for name, state in self.runtimes.items() if state == "ready")
         self.invocations = InvocationStore(self.redis)
         self.fleet = FleetStore(self.redis)
+        self.box = StreamBox(ResponseStreamStore(self.redis), "g", self.redis.keys.home)
 
     async def deploy(self, source: str = "", *, files: dict[str, str] | None = None, **fields: Any) -> FunctionVersion:
         """Make a function's package and its record on Redis."""
@@ -206,6 +211,7 @@ def make(redis_url: str) -> Make:
         *,
         worker_redis_url: str = "",
         reconcile_interval_s: float = 5.0,
+        stream_bytes_max: int = STREAM_BYTES,
         driver_of: Callable[[str, Path], Driver] = process_driver,
         **keepalive: Any,
     ) -> AsyncIterator[Bench]:
@@ -224,7 +230,7 @@ def make(redis_url: str) -> Make:
                     WorkerSettings(
                         worker_id="w", capacity_mb=4096, environments_dir=folder / "env", drain_timeout_s=3,
                         keepalive=KeepAlive(**({"stems": 0} | keepalive)), retry_delays_s=(0.1,),
-                        reconcile_interval_s=reconcile_interval_s,
+                        reconcile_interval_s=reconcile_interval_s, stream_bytes_max=stream_bytes_max,
                     ),
                     invocations=InvocationStore(own), streams=ResponseStreamStore(own), fleet=FleetStore(own),
                     driver=driver, driver_info=info,
@@ -244,6 +250,7 @@ def make(redis_url: str) -> Make:
                     await tasks[0]
                     tasks[1].cancel()
                     await asyncio.gather(tasks[1], return_exceptions=True)
+                    await found.box.close()
                 assert not any((folder / "env").iterdir() if (folder / "env").exists() else ()), "folders were left"
         finally:
             await driver.close()
