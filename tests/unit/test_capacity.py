@@ -63,6 +63,13 @@ def demand(**changes: object) -> Demand:
         # 16 calls of 100 ms behind 8: each waits for less than two of them take.
         (demand(calls=16, running=8, call_s=0.1, queued_for_s=0.3), 8),
         (demand(calls=8, running=8, call_s=0.1, queued_for_s=0.3), 0),
+        # Nothing ends: what runs takes longer than the calls before it, so that every caller gets an environment.
+        (demand(calls=3, running=1, call_s=0.005, queued_for_s=2.0, stalled_for_s=0.9), 0),
+        (demand(calls=3, running=1, call_s=0.005, queued_for_s=2.0, stalled_for_s=1.0), 3),
+        (demand(calls=3, running=1, starting=1, call_s=0.005, queued_for_s=2.0, stalled_for_s=1.0), 0),
+        (demand(calls=1, running=2, call_s=0.5, queued_for_s=2.0, stalled_for_s=1.9), 0),
+        (demand(calls=1, running=2, call_s=0.5, queued_for_s=2.0, stalled_for_s=2.0), 1),
+        (demand(calls=0, events=9, running=1, call_s=0.001, queued_for_s=2.0, stalled_for_s=2.0), 0),
     ],
 )
 def test_environments_wanted(case: Demand, wanted: int) -> None:

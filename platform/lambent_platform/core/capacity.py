@@ -3,7 +3,8 @@
 The rules of scale-out: an environment is worth starting only if the queue would not have drained by the time it is
 ready; or if there has been a queue for longer than that, so that new calls keep it up, and a call waits in it for
 longer than it takes. Of a function whose durations are unknown every waiting call gets its own, as on Lambda; its
-events, which nobody waits for, make do with one until the first has ended.
+events, which nobody waits for, make do with one until the first has ended. So does every call that waits while nothing
+ends: what runs then (a stream that is read slowly, say) takes longer than what is known of the function.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ COLD_START_S: Final = 0.25
 STARTS_PER_DECISION_MAX: Final = 50
 CALL_S_MIN: Final = 0.001
 """No call is taken to occupy an environment for less: handing it over and back costs about this."""
+STALLED_CALLS: Final = 4
+STALLED_S: Final = 1.0
+"""A queue in which nothing ends for that long, and as many times a call's mean, does not drain as the mean says."""
 WAIT_WANTED_S: Final = 0.020
 """A lasting queue in which calls wait for less than this is left alone, however short the calls are."""
 
@@ -41,6 +45,8 @@ class Demand:
     call_s: float | None = None
     """Known mean duration of a call."""
     cold_start_s: float | None = None
+    stalled_for_s: float = 0.0
+    """For how long of that no call has ended."""
 
     @property
     def waiting(self) -> int:
@@ -62,6 +68,8 @@ def environments_wanted(demand: Demand) -> int:
         wanted = _to_drain(demand, unserved, call_s, cold_s)
         if wanted == 0 and demand.queued_for_s >= cold_s:
             wanted = _to_shorten(demand, call_s)
+        if demand.starting == 0 and demand.stalled_for_s >= max(STALLED_S, STALLED_CALLS * call_s):
+            wanted = max(wanted, demand.calls)
     return max(0, min(wanted, room, STARTS_PER_DECISION_MAX))
 
 

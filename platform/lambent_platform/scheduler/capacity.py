@@ -132,6 +132,8 @@ class CapacityLoop:
         """When targets on the list were first seen with nothing waiting."""
         self._queued_at_ms: dict[str, int] = {}
         """Since when targets on the list have had something waiting at every look."""
+        self._progress: dict[str, tuple[int, int]] = {}
+        """Of targets that have had something waiting: how many calls had ended, and when that was first so."""
         self.wanted = 0
         """Environments that the last look found missing; for metrics."""
         self.ordered = 0
@@ -175,11 +177,15 @@ class CapacityLoop:
         While it has environments it stays for a moment: calls that come and go in a busy function's queue would
         otherwise wake this loop for each of them.
         """
-        self._queued_at_ms.pop(target, None)
+        self._queue_over(target)
         emptied_at_ms = self._emptied_at_ms.setdefault(target, now_ms)
         if fleet.count(target) == (0, 0) or now_ms - emptied_at_ms >= LINGER_MS:
             await self._demand.forget(target)
             del self._emptied_at_ms[target]
+
+    def _queue_over(self, target: str) -> None:
+        self._queued_at_ms.pop(target, None)
+        self._progress.pop(target, None)
 
     async def _deployed(self, one: Waiting) -> tuple[FunctionRecord, FunctionVersion] | None:
         """What a target is; None where that is not deployed, and what waits for it was sent on or answered."""
@@ -188,7 +194,7 @@ class CapacityLoop:
         deployed = record.versions.get(name) if record else None
         if record is not None and deployed is not None and deployed.serving.revision == revision:
             return record, deployed.serving
-        self._queued_at_ms.pop(one.target, None)
+        self._queue_over(one.target)
         if deployed is not None:
             await self._invocations.retarget(one.target, deployed.serving.target, code="", message="")
         else:
@@ -212,6 +218,9 @@ class CapacityLoop:
         """How many environments of a target are on their way, and how many more it should get."""
         reserved = record.reserved_concurrency
         starting, running = fleet.count(one.target)
+        ended, call_s = await self._ended_calls(version, now_ms)
+        if one.target not in self._progress or self._progress[one.target][0] != ended:
+            self._progress[one.target] = (ended, now_ms)
         demand = Demand(
             target=one.target,
             calls=one.calls,
@@ -220,7 +229,8 @@ class CapacityLoop:
             running=running,
             concurrency_limit=self._account_concurrency if reserved is None else reserved,
             queued_for_s=(now_ms - self._queued_at_ms.get(one.target, now_ms)) / 1000,
-            call_s=await self._mean_call_s(version, now_ms),
+            call_s=call_s,
+            stalled_for_s=(now_ms - self._progress[one.target][1]) / 1000,
         )
         return starting, environments_wanted(demand)
 
@@ -286,10 +296,13 @@ class CapacityLoop:
         else:
             log.warning("no worker has room", target=version.target, memory_mb=version.memory_mb, pool=version.pool)
 
-    async def _mean_call_s(self, version: FunctionVersion, now_ms: int) -> float | None:
+    async def _ended_calls(self, version: FunctionVersion, now_ms: int) -> tuple[int, float | None]:
+        """How many calls have ended in this hour, or the one before, and how long they took."""
         moment = datetime.fromtimestamp(now_ms / 1000, UTC)
         for hour in (moment, moment - timedelta(hours=1)):
-            mean = await self._demand.mean_call_s(version.target, hour.strftime("%Y-%m-%dT%H"), version.memory_mb)
-            if mean is not None:
-                return mean
-        return None
+            count, mean_s = await self._demand.ended_calls(
+                version.target, hour.strftime("%Y-%m-%dT%H"), version.memory_mb
+            )
+            if count:
+                return count, mean_s
+        return 0, None

@@ -76,14 +76,15 @@ class DemandStore:
         """Say that a target needs nothing more; False where something waits after all."""
         return bool(await self._redis.run("forget_demand", self._prefix(target), [target]))
 
-    async def mean_call_s(self, target: str, hour: str, memory_mb: int) -> float | None:
-        """Mean billed duration of this function's calls in an hour; None where there were none."""
+    async def ended_calls(self, target: str, hour: str, memory_mb: int) -> tuple[int, float]:
+        """How many of this function's calls have ended in an hour, and their mean billed duration in seconds."""
         ident = split_target(target)[0]
         with translated():
             requests, ms_mb = await self._redis.client.hmget(
                 f"{self._prefix(target)}meter:{ident}", f"{hour}:requests", f"{hour}:ms_mb"
             )
-        return int(ms_mb or 0) / int(requests) / memory_mb / 1000 if requests else None
+        count = int(requests or 0)
+        return count, int(ms_mb or 0) / count / memory_mb / 1000 if count else 0.0
 
     async def promote(self, now_ms: int) -> int | None:
         """Queue the delayed events that are due (event time); returns when the next one is, or None."""
