@@ -34,6 +34,7 @@ from lambent_platform.core.dead_events import reason
 from lambent_platform.core.resolution import event_meta, not_found, resolve
 from lambent_platform.gateway.app import Route, split_path
 from lambent_platform.gateway.aws.body import read_body
+from lambent_platform.gateway.aws.detection import read_scope
 from lambent_platform.store.dead_events import DeadEvent, DeadEventStore, Redrive
 from lambent_platform.store.functions import FunctionStore
 
@@ -49,7 +50,7 @@ _PATH: Final = re.compile(
 
 
 class DeadEvents:
-    """Serves dead events of the functions of one account and region."""
+    """Serves dead events of the functions of one account, in the region that a request is signed for."""
 
     def __init__(
         self,
@@ -77,9 +78,10 @@ class DeadEvents:
         wanted = "POST" if verb in ("redrive", "purge") else "GET"
         if request.method != wanted:
             raise web.HTTPMethodNotAllowed(request.method, (wanted,))
+        region = read_scope(request.headers.get("Authorization", ""), split_path(request)[1]).region or self._region
         if name is None:
-            return _json(await self._list_functions())
-        ref = FunctionRef(name, None, self._account, self._region)
+            return _json(await self._list_functions(region))
+        ref = FunctionRef(name, None, self._account, region)
         if verb == "redrive":
             return _json(await self._redrive(ref, await self._chosen(request, ref)))
         if verb == "purge":
@@ -89,8 +91,8 @@ class DeadEvents:
             return _json(await self._show(ref, verb))
         return _json(await self._list(request, ref))
 
-    async def _list_functions(self) -> dict[str, Any]:
-        prefix = f"{self._account}:{self._region}:"
+    async def _list_functions(self, region: str) -> dict[str, Any]:
+        prefix = f"{self._account}:{region}:"
         counts = await self._dead.functions()
         mine = {ident.removeprefix(prefix): count for ident, count in counts.items() if ident.startswith(prefix)}
         return {"functions": [{"name": name, "count": mine[name]} for name in sorted(mine)]}
