@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -159,6 +161,25 @@ def test_a_destination_is_told_and_failures_are_reported(platform: Any, stream: 
     platform.client("lambda").delete_event_source_mapping(UUID=mapping)
 
 
+def test_a_queue_is_told(platform: Any, stream: str) -> None:
+    """A queue as destination gets the envelope as a message."""
+    sqs = platform.client("sqs")
+    url = sqs.create_queue(QueueName=f"{stream}-dead")["QueueUrl"]
+    name = platform.deploy(SOURCE, handler="app.work")
+    [entry_id] = [producer(platform).xadd(stream, {"n": "poison"})]
+    queue = f"arn:aws:sqs:us-east-1:000000000000:{stream}-dead"
+    mapping = mapped(
+        platform, name, stream, MaximumRetryAttempts=0, DestinationConfig={"OnFailure": {"Destination": queue}}
+    )
+    [message] = until(
+        lambda: sqs.receive_message(QueueUrl=url, WaitTimeSeconds=5).get("Messages"), within_s=30, what="it is told"
+    )
+    body = json.loads(message["Body"])
+    assert body["RedisStreamBatchInfo"]["startSequenceNumber"] == entry_id
+    assert body["responseContext"]["functionError"] == "Unhandled"
+    platform.client("lambda").delete_event_source_mapping(UUID=mapping)
+
+
 def test_filters(platform: Any, stream: str) -> None:
     """Entries that the filters do not let through never reach the function."""
     name = platform.deploy(SOURCE, handler="app.work")
@@ -181,6 +202,10 @@ def test_filters(platform: Any, stream: str) -> None:
         ({"MaximumRecordAgeInSeconds": 5}, "MaximumRecordAgeInSeconds"),
         ({"ScalingConfig": {"MaximumConcurrency": 2}}, "ScalingConfig"),
         ({"TumblingWindowInSeconds": 5}, "TumblingWindowInSeconds"),
+        (
+            {"DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:us-east-1:000000000000:none"}}},
+            "does not exist",
+        ),
     ],
 )
 def test_bad_settings_are_refused(platform: Any, stream: str, more: dict[str, Any], words: str) -> None:
@@ -190,3 +215,31 @@ def test_bad_settings_are_refused(platform: Any, stream: str, more: dict[str, An
     with pytest.raises(ClientError, match=words) as caught:
         platform.client("lambda").create_event_source_mapping(**{k: v for k, v in given.items() if v is not None})
     assert caught.value.response["Error"]["Code"] == "InvalidParameterValueException"
+
+
+def test_ages_follow_a_clock_that_is_moved(running: Any, stream: str) -> None:
+    """Moving the clock makes what fails too old at once, and does no harm to what is added after."""
+    with running("process", clock="virtual") as platform:
+        name = platform.deploy(SOURCE, handler="app.work")
+        client = producer(platform)
+        mapping = mapped(
+            platform,
+            name,
+            stream,
+            MaximumRecordAgeInSeconds=3600,
+            DestinationConfig={"OnFailure": {"Destination": arn(f"{stream}-dead")}},
+        )
+        client.xadd(stream, {"n": "poison"})
+        result = platform.client("lambda").get_event_source_mapping
+        until(lambda: "PROBLEM" in result(UUID=mapping)["LastProcessingResult"], within_s=20, what="it fails")
+        assert client.xlen(f"{stream}-dead") == 0
+        subprocess.run(
+            [sys.executable, "-m", "lambent.cli.main", "clock", "advance", "2h", "--endpoint", platform.endpoint],
+            check=True,
+            timeout=30,
+        )
+        until(lambda: client.xlen(f"{stream}-dead") == 1, within_s=10, what="it is given up")
+        [(_, dead)] = client.xrange(f"{stream}-dead")
+        assert dead["lambent:condition"] == "RecordAgeExceeded"
+        client.xadd(stream, {"n": 1})
+        until(lambda: worked(platform, name) == ["1"], within_s=20, what="what is new is worked on")

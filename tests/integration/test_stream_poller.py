@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
+import tempfile
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import redis.asyncio
 
 from lambent_platform.contracts.clock import EventTimer
 from lambent_platform.contracts.errors import ResourceNotFound, StoreUnavailable, TooManyRequests
 from lambent_platform.contracts.invocation import Reply
 from lambent_platform.contracts.mappings import CALL_FAILED, PROCESSED, THROTTLED, MappingRecord
 from lambent_platform.core import stream_batches
+from lambent_platform.main.valkey import EmbeddedValkey
 from lambent_platform.scheduler.delivery import Deliverer
 from lambent_platform.scheduler.pollers.metrics import PollerMetrics
 from lambent_platform.scheduler.pollers.port import Assignment
@@ -24,6 +30,7 @@ from lambent_platform.scheduler.pollers.stream import StreamPoller
 from lambent_platform.scheduler.pollers.stream_lane import LaneParts
 from lambent_platform.store.clock import SystemTimer
 from lambent_platform.store.functions import FunctionStore
+from lambent_platform.store.mappings import MappingStore
 from lambent_platform.store.redis import RedisStore, open_redis
 from lambent_platform.store.streams import StreamNotes, StreamStore
 
@@ -105,6 +112,8 @@ class Bench:
     redis: RedisStore
     url: str
     function: Function
+    streams_url: str = ""
+    """Another Redis for streams."""
     deliveries: Deliveries = field(default_factory=Deliveries)
     timer: EventTimer = field(default_factory=SystemTimer)
     results: list[str] = field(default_factory=list)
@@ -127,10 +136,14 @@ class Bench:
     async def polling(self, **more: Any) -> AsyncIterator[Assignment]:
         """Poll for the length of the block, beginning again after errors as the supervisor does; then end abruptly."""
         assignment = Assignment(self.record(**more), report=lambda _, result: self.results.append(result))
-        streams = StreamStore(self.url)
+        store = MappingStore(self.redis)
+        if await store.load(self.uuid) is None:
+            assert await store.write(self.record())
+        streams = StreamStore(self.streams_url or self.url)
         poller = StreamPoller(
             streams,
             StreamNotes(self.redis),
+            store,
             FunctionStore(self.redis),
             LaneParts(self.function, cast(Deliverer, self.deliveries), self.timer, PollerMetrics()),
         )
@@ -582,3 +595,59 @@ async def test_bytes_arrive_as_base64(bench: Bench) -> None:
     content = bench.function.events[0]["Records"][0]["redis"]
     assert content["fields"]["photo"] == "//4="
     assert content["binaryFields"] == ["photo"]
+
+
+async def test_groups_of_mappings_that_are_gone_are_found(bench: Bench) -> None:
+    """A group whose mapping was deleted while nobody could drop it is dropped by whoever polls next."""
+    async with bench.polling():
+        await until(lambda: _exists(bench))
+    assert len(await bench.client.xinfo_groups(STREAM)) == 1
+    store, other = MappingStore(bench.redis), replace(bench, uuid=str(uuid.uuid4()))
+    made = await store.load(bench.uuid)
+    assert made is not None
+    assert await store.delete(made)
+    await bench.add(1)
+    async with other.polling():
+        await other.done(1)
+    groups = [group["name"].decode() for group in await bench.client.xinfo_groups(STREAM)]
+    assert groups == [f"lambent:{other.uuid}"]
+    assert list(await StreamNotes(bench.redis).streams()) == [other.uuid]
+
+
+async def test_streams_may_be_elsewhere_and_go_away(bench: Bench) -> None:
+    """With streams on another Redis that is killed and comes back, a problem is shown and nothing lost."""
+    with tempfile.TemporaryDirectory(prefix="lambent-test-") as folder:
+        server = EmbeddedValkey(Path(folder) / "data", Path(folder) / "valkey.sock", "always")
+        process = started(server)
+        bench.streams_url = server.url
+        producer = redis.asyncio.Redis.from_url(server.url)
+        try:
+            async with bench.polling(batch_size=2):
+                await producer.xadd(STREAM, {"n": 0})
+                await until(lambda: bench.seen == ["0"])
+                bench.function.held = asyncio.Event()
+                for n in range(1, 5):
+                    await producer.xadd(STREAM, {"n": n})
+                await until(lambda: len(bench.seen) >= 2)
+                process.kill()
+                process.wait()
+                bench.function.held.set()
+                await until(lambda: any(each.startswith("PROBLEM: The stream") for each in bench.results))
+                process = started(server)
+                await until(lambda: set(bench.seen) == {"0", "1", "2", "3", "4"})
+                await until(lambda: bench.results[-1] == PROCESSED)
+        finally:
+            await producer.aclose()
+            process.kill()
+            process.wait()
+
+
+def started(server: EmbeddedValkey) -> subprocess.Popen[bytes]:
+    """Start a server of its own, and wait until it listens."""
+    server.prepare()
+    process = subprocess.Popen(server.argv(), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 10
+    while not server.socket.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return process

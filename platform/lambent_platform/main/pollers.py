@@ -42,11 +42,11 @@ def make_pollers(
         metrics=metrics,
     )
     calls = QueueCalls(queues, dispatcher, timer, metrics)
-    streams = StreamStore(settings.of_streams_redis())
+    streams, mappings = StreamStore(settings.of_streams_redis()), MappingStore(redis)
     parts = LaneParts(dispatcher, deliverer, timer, metrics)
     kinds: dict[str, PollerKind] = {
         "sqs": QueuePoller(calls, arrivals, timer),
-        "redis-streams": StreamPoller(streams, StreamNotes(redis), FunctionStore(redis), parts),
+        "redis-streams": StreamPoller(streams, StreamNotes(redis), mappings, FunctionStore(redis), parts),
     }
-    supervisor = MappingSupervisor(MappingStore(redis), kinds)
+    supervisor = MappingSupervisor(mappings, kinds)
     return Pollers(holder, supervisor, dispatcher, arrivals, metrics, MetricsStore(redis), streams)

@@ -200,13 +200,19 @@ class StreamNotes:
         """Where a mapping's group began, and what was noted of its batches; empty where nothing is known."""
         with translated():
             found = await self._client.hget(self._key, mapping)
-        start, batches = orjson.loads(found) if found else ("", "")
+        start, batches, _ = orjson.loads(found) if found else ("", "", "")
         return start, batches
 
-    async def save(self, mapping: str, start: str, batches: str) -> None:
-        """Write both."""
+    async def save(self, mapping: str, start: str, batches: str, *, stream: str) -> None:
+        """Write both, and which stream has the group."""
         with translated():
-            await self._client.hset(self._key, mapping, orjson.dumps((start, batches)))
+            await self._client.hset(self._key, mapping, orjson.dumps((start, batches, stream)))
+
+    async def streams(self) -> dict[str, str]:
+        """Every mapping that something is known of, and its stream."""
+        with translated():
+            found = await self._client.hgetall(self._key)
+        return {mapping.decode(): orjson.loads(note)[2] for mapping, note in found.items()}
 
     async def forget(self, mapping: str) -> None:
         """Drop what was noted of a mapping that is gone."""
