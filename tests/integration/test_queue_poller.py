@@ -35,7 +35,7 @@ from lambent_platform.scheduler.pollers.port import Assignment
 from lambent_platform.scheduler.pollers.queue_call import QueueCalls
 from lambent_platform.scheduler.pollers.queue_poller import QueuePoller
 from lambent_platform.store.arrivals import Arrivals
-from lambent_platform.store.clock import SystemTimer
+from lambent_platform.store.clock import MovableTimer
 from lambent_platform.store.queues import QueueStore
 from lambent_platform.store.redis import RedisStore, open_redis
 
@@ -101,6 +101,7 @@ class Bench:
     redis: RedisStore
     queues: QueueStore
     arrivals: Arrivals
+    timer: MovableTimer = field(default_factory=MovableTimer)
     reports: list[str] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -119,7 +120,7 @@ class Bench:
             NewMessage(body=body, **({"group_id": group(body), "deduplication_id": body} if queue.fifo else {}), **more)
             for body in bodies
         ]
-        await self.queues.send(queue, messages, now_ms=SystemTimer().now_ms())
+        await self.queues.send(queue, messages, now_ms=self.timer.now_ms())
 
     def poll(self, function: Function, source: str | QueueRecord = "q", **more: Any) -> Assignment:
         """Begin to poll."""
@@ -134,14 +135,14 @@ class Bench:
             **{"batch_size": 10, **more},
         )
         assignment = Assignment(record, report=lambda _, text: self.reports.append(text))
-        calls = QueueCalls(self.queues, function, SystemTimer(), PollerMetrics())
-        poller = QueuePoller(calls, self.arrivals, SystemTimer())
+        calls = QueueCalls(self.queues, function, self.timer, PollerMetrics())
+        poller = QueuePoller(calls, self.arrivals, self.timer)
         self.tasks.append(asyncio.create_task(poller.poll(assignment)))
         return assignment
 
     async def left(self, queue: QueueRecord) -> tuple[int, int]:
         """How many messages are visible, and in flight."""
-        counts = await self.queues.counts(queue, now_ms=SystemTimer().now_ms())
+        counts = await self.queues.counts(queue, now_ms=self.timer.now_ms())
         return counts.visible, counts.in_flight
 
 
@@ -418,6 +419,44 @@ async def test_messages_stay_invisible_while_their_function_runs(bench: Bench) -
     assert function.seen == ["slow"]
 
 
+async def test_a_clock_that_jumps_calls_nothing_twice_at_a_time(bench: Bench) -> None:
+    """What becomes visible while its function runs is neither called again nor overtaken, and is deleted in the end."""
+    queue = await bench.queue("q.fifo", VisibilityTimeout=30)
+    going = asyncio.Event()
+
+    async def handler(records: Records) -> None:
+        if records[0]["body"] == "a0":
+            await going.wait()
+
+    function = Function(handler)
+    await bench.send(queue, "a0", "a1", "b0", group=lambda body: body[0])
+    bench.poll(function, queue, batch_size=1)
+    await until(lambda: function.seen == ["a0", "b0"])
+    bench.timer.move(40_000)
+    await asyncio.sleep(0.3)
+    assert function.seen == ["a0", "b0"]
+    going.set()
+    await until(empties(bench, queue))
+    assert function.seen == ["a0", "b0", "a1"]
+
+
+async def test_a_moved_clock_brings_failures_back(bench: Bench) -> None:
+    """A message that failed is tried again as soon as event time has passed its visibility timeout."""
+    queue, failures = await bench.queue(VisibilityTimeout=3600), [FunctionError()]
+
+    async def handler(_: Records) -> None:
+        if failures:
+            raise failures.pop()
+
+    function = Function(handler)
+    await bench.send(queue, "a")
+    bench.poll(function)
+    await until(lambda: CALL_FAILED in bench.reports)
+    bench.timer.move(3_601_000)
+    await until(empties(bench, queue), within_s=2)
+    assert function.seen == ["a", "a"]
+
+
 async def test_disabling_ends_at_once_what_is_not_in_hand(bench: Bench) -> None:
     """A disabled mapping receives no more, ends its running calls, and returns; enabled again before, it goes on."""
     queue, going = await bench.queue(), asyncio.Event()
@@ -470,7 +509,7 @@ async def test_a_batch_goes_by_its_longest_chain(bench: Bench) -> None:
     ident = FunctionRef("f").ident
     far = next_turn(next_turn(root, ident, str(uuid.uuid4())).trace_id, ident, str(uuid.uuid4())).trace_id
     messages = [NewMessage(body=t, system_attributes={"AWSTraceHeader": t} if t else {}) for t in (root, far, "")]
-    await bench.queues.send(queue, messages, now_ms=SystemTimer().now_ms())
+    await bench.queues.send(queue, messages, now_ms=bench.timer.now_ms())
     bench.poll(function)
     await until(empties(bench, queue))
     assert function.traces == [far]
@@ -497,7 +536,7 @@ async def test_a_loop_ends_in_the_dead_letter_queue(bench: Bench) -> None:
         bench.poll(function, queue)
         await until(empties(bench, queue))
         assert sorted(function.seen) == ["near", "plain"]
-        (message,) = (await bench.queues.receive(dead, count=10, now_ms=SystemTimer().now_ms())).messages
+        (message,) = (await bench.queues.receive(dead, count=10, now_ms=bench.timer.now_ms())).messages
         assert (message.body, message.id) == ("loop", sent.id)
         assert message.attributes["AWSTraceHeader"] == looped()["system_attributes"]["AWSTraceHeader"]
         assert message.attributes["DeadLetterQueueSourceArn"] == queue.arn

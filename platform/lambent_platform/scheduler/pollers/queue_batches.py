@@ -27,6 +27,8 @@ class Batch:
     """Until when its first message stays invisible, by the loop's clock."""
     extended_until_s: float = 0.0
     """The same, with what was added since."""
+    answered: bool = False
+    """Whether its function has ended: what is received from now on is another turn of it."""
     extensible: bool = True
     """Whether its messages should stay invisible for longer: it is being gathered, or its function runs."""
     due_ms: int = 0
@@ -44,6 +46,10 @@ class Batch:
         """Take one more message."""
         self.held.append(held)
         self.size_bytes += len(held.record) + 1
+
+    def renew(self, message: Message) -> None:
+        """Know a message of it by its newest receipt."""
+        self.held = [Held(message, one.record) if one.message.id == message.id else one for one in self.held]
 
     @property
     def handles(self) -> list[str]:
@@ -74,3 +80,50 @@ def gather(gathered: Batch | None, held: Sequence[Held], *, batch_size: int, beg
             )
         batches[-1].add(one)
     return batches
+
+
+class InHand:
+    """Which messages, and which groups of a FIFO queue, are in some batch whose function has not ended.
+
+    None of them can be received again in time: they are invisible, and kept so. But a clock that jumps, or a Redis
+    that was away, makes them visible, and then nothing is to be called twice at the same time, or out of order.
+    """
+
+    def __init__(self) -> None:
+        self._batches: dict[str, Batch] = {}
+        self._groups: dict[str, Batch] = {}
+
+    def hold(self, batch: Batch, *, fifo: bool) -> None:
+        """Know the messages of a batch."""
+        for one in batch.held:
+            self._batches[one.message.id] = batch
+            if fifo:
+                self._groups[_group(one.message)] = batch
+
+    def release(self, batch: Batch) -> None:
+        """Forget the messages of a batch that has ended."""
+        for one in batch.held:
+            if self._batches.get(one.message.id) is batch:
+                del self._batches[one.message.id]
+            if self._groups.get(_group(one.message)) is batch:
+                del self._groups[_group(one.message)]
+
+    def sift(self, messages: Sequence[Message], *, fifo: bool) -> list[Message]:
+        """Return the messages that may be called now.
+
+        One that is in hand is deleted by its new receipt in the end; others of a group that is in hand come back by
+        themselves, behind it.
+        """
+        fresh: list[Message] = []
+        for message in messages:
+            batch = self._batches.get(message.id)
+            group = self._groups.get(_group(message)) if fifo else None
+            if batch is not None and not batch.answered:
+                batch.renew(message)
+            elif group is None or group.answered:
+                fresh.append(message)
+        return fresh
+
+
+def _group(message: Message) -> str:
+    return message.attributes.get("MessageGroupId", "")

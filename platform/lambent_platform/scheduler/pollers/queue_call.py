@@ -79,7 +79,7 @@ class QueueCalls:
     ) -> Ended:
         """Take one batch to its end; `throttled` is told of each time that there was no concurrency for it."""
         reply = await self._call(mapping, queue, batch, throttled)
-        batch.extensible = False
+        batch.extensible, batch.answered = False, True
         if reply is Ended.STOPPED:
             self.metrics.batch("sqs", "stopped")
             return reply

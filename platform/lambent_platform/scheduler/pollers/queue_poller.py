@@ -31,7 +31,7 @@ from lambent_platform.core.filter_criteria import FilterCriteria
 from lambent_platform.core.polling import Pace, Seen, next_pace
 from lambent_platform.core.queue_event import encode_record, record_of
 from lambent_platform.scheduler.pollers.port import Assignment
-from lambent_platform.scheduler.pollers.queue_batches import Batch, Held, gather
+from lambent_platform.scheduler.pollers.queue_batches import Batch, Held, InHand, gather
 from lambent_platform.scheduler.pollers.queue_call import Ended, QueueCalls
 from lambent_platform.store.arrivals import Arrivals, Interest
 
@@ -98,6 +98,7 @@ class _Polling:
         self._loop = asyncio.get_running_loop()
         self._pace = Pace(looked_at_s=self._loop.time())
         self._running: set[Batch] = set()
+        self._in_hand = InHand()
         self._gathered: Batch | None = None
         self._full = False
         """Whether the loop waits for a batch to end."""
@@ -227,7 +228,7 @@ class _Polling:
 
     def _take(self, queue: QueueRecord, messages: Sequence[Message], received_s: float) -> None:
         """Make batches of what was received, and start those that are full or need not wait."""
-        held = self._filtered(queue, messages)
+        held = self._filtered(queue, self._in_hand.sift(messages, fifo=queue.fifo))
         if not held:
             return
         mapping, until_s = self._record, received_s + self._visibility_s
@@ -236,6 +237,8 @@ class _Polling:
             begin.due_ms = self._timer.now_ms() + mapping.window_s * 1000
             begin.due_s = self._loop.time() + mapping.window_s
         batches = gather(self._gathered, held, batch_size=mapping.batch_size, begin=begin)
+        for batch in batches:
+            self._in_hand.hold(batch, fifo=queue.fifo)
         self._gathered = None
         if mapping.window_s and len(batches[-1].held) < mapping.batch_size:
             self._gathered = batches.pop()
@@ -257,8 +260,9 @@ class _Polling:
                 held.append(Held(message, encode_record(record)))
             else:
                 rejected.append(message.receipt_handle)
-        mean = sum(len(message.body) for message in messages) / len(messages) + 1
-        self._mean_bytes = (self._mean_bytes + mean) / 2 if self._mean_bytes else mean
+        if messages:
+            mean = sum(len(message.body) for message in messages) / len(messages) + 1
+            self._mean_bytes = (self._mean_bytes + mean) / 2 if self._mean_bytes else mean
         if rejected:
             self._calls.metrics.filtered("sqs", len(rejected))
             self._group.create_task(self._calls.delete(queue, rejected))
@@ -300,6 +304,8 @@ class _Polling:
             self._assignment.report(INTERNAL)
         finally:
             self._running.difference_update(batches)
+            for batch in batches:
+                self._in_hand.release(batch)
             if self._full:
                 self._assignment.changed.set()
 
