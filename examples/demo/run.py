@@ -30,6 +30,12 @@ STEPS: tuple[tuple[str, Callable[[Demo], None]], ...] = (
     ("Resize one asynchronously", Demo.asynchronous_call),
     ("Deploy flaky; its first attempt fails and is retried", Demo.failing_call),
     ("Read its log", Demo.show_log),
+    ("Deploy orders, an application of SAM's: an API, a queue, a worker, a schedule", Demo.deploy_orders),
+    (
+        "Place orders; the one that cannot be shipped is tried again, alone, and becomes a dead letter",
+        Demo.failing_order,
+    ),
+    ("Let the clock call the nightly report", Demo.clock_calls),
     ("Go back to zero", Demo.back_to_zero),
 )
 
@@ -48,7 +54,7 @@ def main() -> int:
             endpoint = options.endpoint
             if endpoint is None:
                 with timed("Start a platform"):
-                    endpoint = held.enter_context(own_platform(["--sandbox", options.sandbox]))
+                    endpoint = held.enter_context(own_platform(["--sandbox", options.sandbox, "--clock", "virtual"]))
                     say(endpoint)
             client = held.enter_context(Client(endpoint))
             demo = Demo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
 import time
@@ -9,9 +10,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from events import Refused, next_report, place_order, receive, schedule_once, wait_until
 from jpeg import jpeg_size
 
 from lambent import Client, LogEvent
@@ -25,6 +28,8 @@ HTTP_S = 60.0
 LOG_S = 30.0
 WARM_CALLS = 5
 POLL_S = 0.25
+ONCE_S = 1.5
+"""How long is looked whether the clock calls a second time."""
 
 
 class DemoFailed(Exception):
@@ -44,6 +49,9 @@ class Demo:
     """Whether the stems must go as well; on a platform that others use they may be others'."""
     runtime: str = ""
     deployed: list[str] = field(default_factory=list)
+    stacks: list[str] = field(default_factory=list)
+    outputs: dict[str, str] = field(default_factory=dict)
+    """What the deployment of `orders` gave."""
     started_ms: int = field(default_factory=lambda: int(time.time() * 1000))
 
     @property
@@ -55,6 +63,11 @@ class Demo:
     def flaky(self) -> str:
         """The name of the deployed `flaky`."""
         return f"flaky-{self.suffix}"
+
+    @property
+    def orders(self) -> str:
+        """The name of the stack that `orders` is deployed as."""
+        return f"orders-{self.suffix}"
 
     def choose_runtime(self) -> None:
         """Take the Python that the platform has ready, else one that it can build."""
@@ -122,6 +135,70 @@ class Demo:
         if not any("WarehouseUnavailable" in line for line in lines):
             raise DemoFailed("the log does not tell what the first attempt failed of")
 
+    def deploy_orders(self) -> None:
+        """Deploy `orders`, an application of several functions, from its SAM template; again, nothing differs."""
+        self.stacks.append(self.orders)
+        given = {"stack": self.orders, "parameters": {"Runtime": self.runtime, "Stage": "test"}, "timeout_s": DEPLOY_S}
+        self.outputs = self.client.stacks.deploy(EXAMPLES / "orders", **given)
+        names = [f"{self.orders}-{each}" for each in ("Api", "Worker", "Report")]
+        self.deployed += names
+        del given["timeout_s"]
+        if self.client.stacks.plan(EXAMPLES / "orders", **given).changes_anything:
+            raise DemoFailed("deployed again without a change, orders should be as it is")
+        self.say(f"3 functions, 2 queues, an API, a trigger, a schedule: {self.outputs['Url']}")
+
+    def failing_order(self) -> None:
+        """Place orders, of which one can never be shipped: it alone is tried again, and ends in the dead letters."""
+        api = urlsplit(self.outputs["Url"]).netloc.partition(".")[0]
+        url = f"{self.client.connection.endpoint}/_api/{api}"
+        worker = self.outputs["Worker"]
+        begun = time.monotonic()
+        try:
+            orders = {item: place_order(url, item) for item in ("tea", "unobtainium", "cake")}
+            for item in ("tea", "cake"):
+                self._await_lines(worker, f"order {orders[item]} shipped: {item}")
+            bad = orders["unobtainium"]
+            failures = self._await_lines(worker, f"order {bad} failed", count=2, wait_s=self.retry_wait_s)
+            while not (dead := receive(self.client, self.outputs["DeadLetters"])):
+                if time.monotonic() - begun > self.retry_wait_s:
+                    raise DemoFailed(f"order {bad} failed {len(failures)} times and is not among the dead letters")
+                time.sleep(POLL_S)
+        except Refused as error:
+            raise DemoFailed(str(error)) from error
+        bodies = [json.loads(each["Body"]) for each in dead]
+        if [each["id"] for each in bodies] != [bad]:
+            raise DemoFailed(f"order {bad} alone should be a dead letter, but: {bodies}")
+        lines = [event.message for event in self._events(worker)]
+        shipped = {item: sum(f"order {orders[item]} shipped" in line for line in lines) for item in ("tea", "cake")}
+        if shipped != {"tea": 1, "cake": 1}:
+            raise DemoFailed(f"an order beside one that failed should be shipped once, but: {shipped}")
+        self.say(f"2 orders shipped once; {failures[-1].strip()}")
+        self.say(f"it is a dead letter {time.monotonic() - begun:.1f} s after it was placed: {bodies[0]}")
+
+    def clock_calls(self) -> None:
+        """Let the clock call the report: the nightly one where the platform's clock can be moved, else one at once."""
+        report = self.outputs["Report"]
+        clock = self.client.clock.now()
+        if clock.virtual:
+            due = next_report(clock.now)
+            self.client.clock.set(due - timedelta(seconds=1))
+            self.say(
+                f"moved the clock from {clock.now:%d %b %H:%M:%S} to {due - timedelta(seconds=1):%d %b %H:%M:%S} UTC"
+            )
+        else:
+            due = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
+            schedule_once(self.client, f"report-{self.suffix}", report, due)
+            wait_until(due)
+        begun = time.monotonic()
+        (line,) = self._await_lines(report, r"\d+ orders failed for good")[:1]
+        self.say(
+            f"called at {due:%H:%M:%S} UTC; its log said so {time.monotonic() - begun:.1f} s later: {line.strip()}"
+        )
+        time.sleep(ONCE_S)
+        said = [event.message for event in self._events(report) if "failed for good" in event.message]
+        if len(said) != 1:
+            raise DemoFailed(f"the clock should call it once, not {len(said)} times")
+
     def back_to_zero(self) -> None:
         """Wait until nothing of it runs any more."""
         deadline = time.monotonic() + self.zero_wait_s
@@ -140,6 +217,11 @@ class Demo:
 
     def clean_up(self) -> None:
         """Delete what was deployed."""
+        while self.stacks:
+            stack = self.stacks.pop()
+            self.deployed = [each for each in self.deployed if not each.startswith(f"{stack}-")]
+            if stack in self.client.stacks.names():
+                self.client.stacks.destroy(stack)
         while self.deployed:
             self.client.delete(self.deployed.pop())
 

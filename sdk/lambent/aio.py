@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, urlencode
 
 from lambent.clock import AsyncClock
@@ -20,6 +21,9 @@ from lambent.records import Environment, Function, InvocationResult, LogEvent
 from lambent.spec import FunctionSpec
 from lambent.transport import Transport
 from lambent_platform.contracts.limits import TIMEOUT_S_MAX
+
+if TYPE_CHECKING:
+    from lambent.stacks import AsyncStacks
 
 _URLS: Final = "/2021-10-31/functions"
 INVOKE_TIMEOUT_S: Final = TIMEOUT_S_MAX + 60.0
@@ -44,6 +48,14 @@ class AsyncClient:
         """Dead events of functions, and dead-letter queues."""
         self.clock = AsyncClock(self._transport)
         """The platform's event time, which `lambent up --clock virtual` lets you move."""
+
+    @functools.cached_property
+    def stacks(self) -> AsyncStacks:
+        """Applications that SAM templates describe."""
+        # Imported here: most of those who call functions read no templates.
+        from lambent.stacks import AsyncStacks
+
+        return AsyncStacks(self._transport)
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from lambent.aio import AsyncClient
 from lambent.clock import Clock
@@ -16,6 +17,9 @@ from lambent.dead import Dead
 from lambent.deployment import DEPLOY_TIMEOUT_S, OnProgress
 from lambent.records import Environment, Function, InvocationResult, LogEvent
 from lambent.spec import FunctionSpec
+
+if TYPE_CHECKING:
+    from lambent.stacks import Stacks
 
 T = TypeVar("T")
 
@@ -45,6 +49,13 @@ class Client:
         except BaseException:
             self._stop()
             raise
+
+    @functools.cached_property
+    def stacks(self) -> Stacks:
+        """See `AsyncClient.stacks`."""
+        from lambent.stacks import Stacks
+
+        return Stacks(self._client.stacks, self._run)
 
     @property
     def connection(self) -> Connection:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lambent.cli.deploy_template import here
+from lambent.cli.deploy_template import by_path, here
 from lambent.errors import SpecError
 from lambent.template.graph import Resource
 from lambent.template.plan import Change, Desired, Existing, Plan, PlanError, Step, decide, differences, removals, shown
@@ -166,3 +166,9 @@ def test_outputs_with_aws_hosts_are_shown_as_they_are_here() -> None:
         "wss://ab12.execute-api.us-east-1.localhost/p"
     )
     assert here("arn:aws:x", "http://127.0.0.1:4566") == "arn:aws:x"
+    assert by_path("https://ab12.execute-api.us-east-1.amazonaws.com/Prod/x", "http://127.0.0.1:4566") == (
+        "http://127.0.0.1:4566/_api/ab12/Prod/x"
+    )
+    assert by_path("http://ab12.execute-api.us-east-1.localhost:4566", "http://h:1") == "http://h:1/_api/ab12"
+    assert by_path("ws://ab12.execute-api.us-east-1.localhost:4566/live", "http://h:1") is None
+    assert by_path("arn:aws:x", "http://h:1") is None

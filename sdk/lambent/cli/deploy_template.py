@@ -16,6 +16,7 @@ from lambent.connection import Connection
 from lambent.deployment import OnProgress
 from lambent.errors import LambentError
 from lambent.services import Services
+from lambent.stacks import default_stack_name
 from lambent.template.deploying import Progressing, StackDeployment
 from lambent.template.plan import Plan
 from lambent.template.samconfig import read_samconfig
@@ -23,6 +24,9 @@ from lambent.template.stack import Environment, Stack, load_stack
 from lambent.transport import Transport
 
 _AWS_HOST: Final = re.compile(r"(http|ws)s?://([a-z0-9]+)\.execute-api\.([a-z0-9-]+)\.amazonaws\.com")
+_ANY_HOST: Final = re.compile(
+    r"(http|ws)s?://([a-z0-9]+)\.execute-api\.[a-z0-9-]+\.(?:amazonaws\.com|localhost(?::\d+)?)"
+)
 
 
 def deploy_template(
@@ -43,7 +47,7 @@ def deploy_template(
 ) -> None:
     """Plan, ask, deploy, print the outputs."""
     config = read_samconfig(file.parent, sam_environment)
-    name = stack_name or config.stack or _folder_name(file)
+    name = stack_name or default_stack_name(file, config)
     connection = Connection.find(endpoint=endpoint, region=region)
 
     transport = Transport(connection)
@@ -80,12 +84,6 @@ def deploy_template(
     _print_outputs(outputs, connection.endpoint, stack.secrets, as_json=as_json)
 
 
-def _folder_name(file: Path) -> str:
-    """Return a stack's name as its template's folder is called, as far as that can be one."""
-    name = re.sub(r"[^a-zA-Z0-9-]+", "-", file.resolve().parent.name).strip("-")
-    return name if name[:1].isalpha() else f"stack-{name}".strip("-")
-
-
 def _print_outputs(outputs: Mapping[str, str], endpoint: str, secrets: frozenset[str], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(dict(outputs), indent=2))
@@ -94,9 +92,11 @@ def _print_outputs(outputs: Mapping[str, str], endpoint: str, secrets: frozenset
         for secret in secrets:
             value = value.replace(secret, "****")
         click.echo(f"{name} = {value}")
-        local = here(value, endpoint)
+        local, path = here(value, endpoint), by_path(value, endpoint)
         if local != value:
             click.echo(f"  here: {local}")
+        if path is not None:
+            click.echo(f"  also at {path}")
 
 
 def here(value: str, endpoint: str) -> str:
@@ -110,3 +110,9 @@ def here(value: str, endpoint: str) -> str:
         return f"{kind}://{match[2]}.execute-api.{match[3]}.localhost" + (f":{port}" if port else "")
 
     return _AWS_HOST.sub(local, value)
+
+
+def by_path(value: str, endpoint: str) -> str | None:
+    """Return the first address of an API in an output as clients reach it that resolve no names below localhost."""
+    match = _ANY_HOST.search(value)
+    return None if match is None or match[1] == "ws" else f"{endpoint}/_api/{match[2]}{value[match.end() :]}"

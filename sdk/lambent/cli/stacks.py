@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import re
 from pathlib import Path
 
 import click
@@ -16,12 +15,12 @@ from lambent.cli.steps import StepLines, confirmed, print_plan
 from lambent.connection import Connection
 from lambent.errors import ResourceNotFound, SpecError
 from lambent.services import Services
+from lambent.stacks import default_stack_name
 from lambent.template.deploying import Progressing, StackRemoval
 from lambent.template.plan import Plan
 from lambent.template.record import StackRecord
 from lambent.template.record_keeping import RecordKeeper
-from lambent.template.samconfig import read_samconfig
-from lambent.template.stack import STACK_NAME, Environment
+from lambent.template.stack import FILE_NAMES, STACK_NAME, Environment
 from lambent.transport import Transport
 
 
@@ -65,7 +64,7 @@ def stacks(name: str | None, as_json: bool, endpoint: str | None, region: str | 
 @endpoint_options
 def destroy(name: str | None, yes: bool, only_plan: bool, endpoint: str | None, region: str | None) -> None:
     """Remove a stack with everything that it made; without NAME, the one that this folder deploys to."""
-    stack = _named(name or read_samconfig(Path()).stack or re.sub(r"[^a-zA-Z0-9-]+", "-", Path.cwd().name))
+    stack = _named(name or default_stack_name(Path(FILE_NAMES[0])))
     connection = Connection.find(endpoint=endpoint, region=region)
 
     transport = Transport(connection)
