@@ -62,7 +62,7 @@ def main() -> int:
                 secrets.token_hex(3),
                 say,
                 retry_wait_s=options.retry_wait_s or (60.0 if own else 180.0),
-                zero_wait_s=options.zero_wait_s or (30.0 if own else 420.0),
+                zero_wait_s=options.zero_wait_s or (60.0 if own else 420.0),
                 stems_too=own,
             )
             held.callback(clean_up, demo)
@@ -88,7 +88,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--endpoint", help="a platform that runs already; one is started otherwise")
     parser.add_argument("--sandbox", default="auto", choices=("auto", "docker", "process"), help="for the one started")
     parser.add_argument("--retry-wait-s", type=float, help="how long a retry may take (60, with --endpoint 180)")
-    parser.add_argument("--zero-wait-s", type=float, help="how long going to zero may take (30, with --endpoint 420)")
+    parser.add_argument("--zero-wait-s", type=float, help="how long going to zero may take (60, with --endpoint 420)")
     return parser.parse_args()
 
 

@@ -396,3 +396,38 @@ def test_lambent_toml_counts_more(application: Application, lambent: Any, runtim
     lambent("rm", name)
     planned = lambent("deploy", str(application.file), "--stack", application.stack, "--plan").stdout.decode()
     assert "Plan: 13 to create" in planned
+
+
+def test_the_example_of_an_application(lambent: Any, platform: Any, runtime: str) -> None:
+    """`orders` as it is: placed over HTTP, worked on in batches, one failing for good, scheduled; then gone."""
+    stack = f"orders-{os.urandom(3).hex()}"
+    folder = str(Path(__file__).parents[2] / "examples" / "orders")
+    given = ("--stack", stack, "-p", f"Runtime={runtime}", "-p", "Stage=test")
+    outputs = json.loads(lambent("deploy", folder, *given, "--yes", "--json").stdout)
+    assert "No changes" in lambent("deploy", folder, *given).stdout.decode()
+    api = outputs["Url"].partition("://")[2].partition(".")[0]
+    placed = {}
+    for item in ("tea", "unobtainium", "cake"):
+        request = urllib.request.Request(
+            f"{platform.endpoint}/_api/{api}/orders", data=json.dumps({"item": item}).encode()
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            placed[item] = json.load(answer)["id"]
+    client = platform.client("sqs")
+    dead = client.get_queue_url(QueueName=outputs["DeadLetters"])["QueueUrl"]
+    received = client.receive_message(QueueUrl=dead, WaitTimeSeconds=20).get("Messages", [])
+    assert [json.loads(each["Body"])["id"] for each in received] == [placed["unobtainium"]]
+    log = lambent("logs", outputs["Worker"], "--since", "5m").stdout.decode()
+    assert [log.count(f"order {placed[item]} shipped") for item in ("tea", "cake")] == [1, 1]
+    assert log.count(f"order {placed['unobtainium']} failed") == 2
+    schedule = platform.client("scheduler").get_schedule(Name=f"{stack}-ReportNightly")
+    assert (schedule["ScheduleExpressionTimezone"], schedule["State"]) == ("Europe/Berlin", "ENABLED")
+    assert platform.call(outputs["Report"], {}) == {"failed": 0}
+    said = lambent("deploy", folder, "--stack", stack, "-p", f"Runtime={runtime}", "-p", "Stage=prod", "--plan")
+    assert "MemorySize: 128 → 512" in said.stdout.decode()
+    assert "RedrivePolicy.maxReceiveCount: 2 → 5" in said.stdout.decode()
+    lambent("destroy", stack, "--yes")
+    assert not client.list_queues(QueueNamePrefix=stack).get("QueueUrls")
+    assert not platform.client("lambda").list_event_source_mappings(FunctionName=outputs["Worker"])[
+        "EventSourceMappings"
+    ]

@@ -10,7 +10,19 @@ import pytest
 from lambent.cli.deploy_template import by_path, here
 from lambent.errors import SpecError
 from lambent.template.graph import Resource
-from lambent.template.plan import Change, Desired, Existing, Plan, PlanError, Step, decide, differences, removals, shown
+from lambent.template.plan import (
+    Change,
+    Desired,
+    Existing,
+    Plan,
+    PlanError,
+    Step,
+    decide,
+    details,
+    differences,
+    removals,
+    shown,
+)
 from lambent.template.record import Recorded, StackRecord
 from lambent.template.samconfig import SamConfig, read_samconfig
 from lambent.template.values import Map, Place, Unknown
@@ -111,6 +123,14 @@ def test_values_are_shown_short_and_without_secrets() -> None:
     assert shown(None) == shown("") == "(none)"
     assert len(shown("x" * 1000)) == 100
     assert shown(Unknown("Q.Arn")) == "(known after deploy: Q.Arn)"
+
+
+def test_changes_within_a_mapping_are_shown_one_by_one() -> None:
+    """What is the same in it is not repeated; where one side has nothing, the whole is shown."""
+    change = Change("P", {"a": 1, "b": {"c": 2, "d": 3}, "e": 4}, {"a": 1, "b": {"c": 5, "d": 3}, "f": 6})
+    assert details(change) == [Change("P.b.c", 2, 5), Change("P.e", 4, None), Change("P.f", None, 6)]
+    assert details(Change("P", {}, {"a": 1})) == [Change("P", {}, {"a": 1})]
+    assert details(Change("P", 1, 2)) == [Change("P", 1, 2)]
 
 
 def test_a_plan_counts_what_it_does() -> None:

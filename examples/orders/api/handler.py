@@ -1,5 +1,6 @@
 """POST /orders takes an order and puts it into the queue; GET /orders/{id} says where it would be looked up."""
 
+import base64
 import json
 import os
 import urllib.request
@@ -8,13 +9,20 @@ import uuid
 
 def handler(event, context):
     if event["routeKey"] == "POST /orders":
-        return place(json.loads(event.get("body") or "{}"))
+        return place(event)
     return answer(200, {"id": event["pathParameters"]["id"], "stage": os.environ["STAGE"]})
 
 
-def place(order):
-    if not isinstance(order.get("item"), str):
-        return answer(400, {"error": "an order has an item"})
+def place(event):
+    body = event.get("body") or ""
+    if event.get("isBase64Encoded"):
+        body = base64.b64decode(body)
+    try:
+        order = json.loads(body)
+        item = order["item"]
+    except (ValueError, TypeError, KeyError):
+        return answer(400, {"error": "an order is a JSON object with an item"})
+    order = {"item": item}
     order["id"] = str(uuid.uuid4())
     send(order)
     return answer(202, {"id": order["id"]})

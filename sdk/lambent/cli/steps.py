@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from lambent.cli.output import console
-from lambent.template.plan import Plan, Step, shown
+from lambent.template.plan import Plan, Step, details, shown
 
 _SIGNS: Final = {"create": "+", "update": "~", "replace": "-/+", "delete": "-", "leave": "!", "none": "="}
 _COLOURS: Final = {"create": "green", "update": "yellow", "replace": "magenta", "delete": "red", "leave": "cyan"}
@@ -34,7 +34,7 @@ def print_plan(plan: Plan, title: str, secrets: frozenset[str], *, verbose: bool
         reason = f"  ({step.reason})" if step.reason else ""
         out.print(Text(line.rstrip() + reason, style=_COLOURS.get(step.action, "")))
         if step.action in ("update", "replace"):
-            for change in step.changes:
+            for change in (each for change in step.changes for each in details(change)):
                 before, after = shown(change.before, secrets), shown(change.after, secrets)
                 out.print(Text(f"         {change.setting}: {before} → {after}"))
     for note in plan.notes:

@@ -182,6 +182,18 @@ def removals(record: StackRecord, wanted: Sequence[str]) -> list[Step]:
     ]
 
 
+def details(change: Change) -> list[Change]:
+    """Return a change of a mapping as the changes of what is in it, of anything else as it is."""
+    before, after = change.before, change.after
+    if not (isinstance(before, Mapping) and isinstance(after, Mapping) and before and after):
+        return [change]
+    found: list[Change] = []
+    for key in [*before, *(key for key in after if key not in before)]:
+        if before.get(key) != after.get(key) or is_deferred(after.get(key)):
+            found += details(Change(f"{change.setting}.{key}", before.get(key), after.get(key)))
+    return found
+
+
 def shown(value: Any, secrets: frozenset[str] = frozenset()) -> str:
     """Return a setting's value as the plan shows it, without secrets and not too long."""
     if value is None or value == "":
