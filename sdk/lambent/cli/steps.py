@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from typing import Final, Literal
@@ -34,7 +35,7 @@ def print_plan(plan: Plan, title: str, secrets: frozenset[str], *, verbose: bool
         reason = f"  ({step.reason})" if step.reason else ""
         out.print(Text(line.rstrip() + reason, style=_COLOURS.get(step.action, "")))
         if step.action in ("update", "replace"):
-            for change in (each for change in step.changes for each in details(change)):
+            for change in itertools.chain.from_iterable(map(details, step.changes)):
                 before, after = shown(change.before, secrets), shown(change.after, secrets)
                 out.print(Text(f"         {change.setting}: {before} → {after}"))
     for note in plan.notes:
