@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import served
 from events import EventPlan, events
@@ -68,10 +69,11 @@ PLANS = {
 }
 
 
-def load(url: str, connections: int, seconds: float) -> dict[str, float]:
+def load(url: str, connections: int, seconds: float, *, host: str = "") -> dict[str, float]:
     """Run the load generator as a process of its own."""
+    words = [url, "--connections", str(connections), "--seconds", str(seconds), "--host", host]
     out = subprocess.run(
-        [sys.executable, str(HERE / "load.py"), url, "--connections", str(connections), "--seconds", str(seconds)],
+        [sys.executable, str(HERE / "load.py"), *words],
         capture_output=True,
         check=True,
         timeout=seconds + 90,
@@ -118,6 +120,42 @@ def _warm_row(connections: int, pairs: list[tuple[dict[str, float], dict[str, fl
         f"| {connections} conn. | {middle(0, 'requests_per_s'):,.0f} | {middle(1, 'requests_per_s'):,.0f} "
         f"| {ratio:.2f} | {middle(0, 'p50_ms'):.2f} | {middle(1, 'p50_ms'):.2f} | {middle(1, 'p99_ms'):.2f} |"
     )
+
+
+def routed(plan: Plan, sandbox: str) -> list[str]:
+    """Measure requests to a route of an HTTP API, in turns with the function's own URL."""
+    rows = [
+        f"| routed ({sandbox}) | URL req/s | API req/s | ratio | URL p50 ms | API p50 ms |",
+        "|---|---|---|---|---|---|",
+    ]
+    with served.platform("--sandbox", sandbox, "--freeze-after-s", "60") as platform:
+        platform.deploy("hello", MemorySize=1769)
+        url = platform.client().create_function_url_config(FunctionName="hello", AuthType="NONE")["FunctionUrl"]
+        client = platform.client("apigatewayv2")
+        api = client.create_api(
+            Name="site",
+            ProtocolType="HTTP",
+            RouteKey="POST /pets/{id}",
+            Target="arn:aws:lambda:us-east-1:000000000000:function:hello",
+        )
+        hosts = [urlsplit(address).netloc for address in (url, api["ApiEndpoint"])]
+        target = f"{platform.endpoint}/pets/7"
+        load(target, 16, 2.0, host=hosts[0])
+        for connections in CONNECTIONS[:2]:
+            pairs = [
+                tuple(load(target, connections, plan.seconds, host=host) for host in hosts) for _ in range(plan.runs)
+            ]
+            ratio = statistics.median(there["requests_per_s"] / here["requests_per_s"] for here, there in pairs)
+            cells = [
+                statistics.median(pair[which][key] for pair in pairs)
+                for key in ("requests_per_s", "p50_ms")
+                for which in (0, 1)
+            ]
+            rows.append(
+                f"| {connections} conn. | {cells[0]:,.0f} | {cells[1]:,.0f} | {ratio:.2f} "
+                f"| {cells[2]:.2f} | {cells[3]:.2f} |"
+            )
+    return rows
 
 
 def call_ms(url: str) -> float:
@@ -183,7 +221,7 @@ def main() -> None:
     parser.add_argument("--sandbox", choices=("docker", "process"), default="docker")
     args = parser.parse_args()
     plan = PLANS[args.plan]
-    sections = [measure(plan, args.sandbox) for measure in (warm, cold, at_rest)]
+    sections = [measure(plan, args.sandbox) for measure in (warm, routed, cold, at_rest)]
     sections.append(events(plan.events, args.sandbox))
     text = "\n\n".join("\n".join(rows) for rows in sections)
     print(text)

@@ -395,6 +395,17 @@ async def test_many_messages_at_once(gateway: Any, room: Room) -> None:
     assert sorted(int(event["body"]) for event in room.events["MESSAGE"]) == list(range(40))
 
 
+async def test_a_client_that_sends_faster_than_functions_run(gateway: Any, room: Room) -> None:
+    """What it sends ahead waits in its own connection, and each message is handled once."""
+    api = await socket_api(gateway)
+    async with connected(gateway, api) as client:
+        gateway.delay_s = 0.02
+        for number in range(400):
+            await asyncio.wait_for(client.send_str(f"{number} " + "x" * 30_000), 20)
+        await until(lambda: len(room.events["MESSAGE"]) == 400, timeout_s=20)
+    assert sorted(int(event["body"].split()[0]) for event in room.events["MESSAGE"]) == list(range(400))
+
+
 async def test_changes_reach_open_connections(gateway: Any, room: Room) -> None:
     """A message takes the routes that its stage has now; an API that is gone has none."""
     api = await socket_api(gateway)
