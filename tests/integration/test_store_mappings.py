@@ -118,6 +118,8 @@ class Recorder:
         self.calls = 0
         self.failing: set[str] = set()
         self.forgotten: list[str] = []
+        self.beginning = False
+        """Pollers do not say that they have begun while this is set."""
         self.holding = asyncio.Event()
         self.holding.set()
 
@@ -127,6 +129,8 @@ class Recorder:
         if assignment.record.function.name in self.failing:
             raise RuntimeError("no good")
         self.polling[assignment.record.uuid] = assignment
+        if not self.beginning:
+            assignment.ready.set()
         try:
             while assignment.enabled:
                 assignment.changed.clear()
@@ -242,3 +246,25 @@ async def test_pollers_derive_from_what_is_stored(redis: RedisStore) -> None:
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_mapping_is_enabled_once_it_is_polled(
+    supervised: tuple[MappingStore, Recorder, MappingSupervisor],
+) -> None:
+    """A new mapping goes on being created until its poller has begun, so that nothing added after that is missed."""
+    store, kind, _ = supervised
+    kind.beginning = True
+    one = await made(store, record("q"))
+    await until(lambda: one.uuid in kind.polling)
+    await asyncio.sleep(0.1)
+    found = await store.load(one.uuid)
+    assert found is not None
+    assert found.state == "Creating"
+    kind.polling[one.uuid].ready.set()
+    await until(lambda: state_is(store, one.uuid, "Enabled"))
+
+
+async def state_is(store: MappingStore, mapping: str, state: str) -> bool:
+    """Whether a mapping is in a state."""
+    found = await store.load(mapping)
+    return found is not None and found.state == state

@@ -632,7 +632,7 @@ async def test_streams_may_be_elsewhere_and_go_away(bench: Bench) -> None:
                 process.kill()
                 process.wait()
                 bench.function.held.set()
-                await until(lambda: any(each.startswith("PROBLEM: The stream") for each in bench.results))
+                await until(lambda: any(each.startswith("PROBLEM: Redis stream") for each in bench.results))
                 process = started(server)
                 await until(lambda: set(bench.seen) == {"0", "1", "2", "3", "4"})
                 await until(lambda: bench.results[-1] == PROCESSED)

@@ -21,6 +21,7 @@ class Assignment:
         self._report = report
         self._enabled = record.enabled
         self._changed = asyncio.Event()
+        self._ready = asyncio.Event()
 
     @property
     def record(self) -> MappingRecord:
@@ -36,6 +37,11 @@ class Assignment:
     def changed(self) -> asyncio.Event:
         """Set by each change; who waits for it clears it first and then looks at `record` and `enabled`."""
         return self._changed
+
+    @property
+    def ready(self) -> asyncio.Event:
+        """Set by the poller once nothing can be missed that is added from then on; a new mapping is Enabled by that."""
+        return self._ready
 
     def apply(self, record: MappingRecord) -> None:
         """Take over what was written."""

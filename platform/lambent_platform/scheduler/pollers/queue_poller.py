@@ -69,6 +69,7 @@ class QueuePoller:
         if ref is None:
             raise ValueError(f"not a queue: {assignment.record.source_arn}")
         async with self._arrivals.interested(ref.ident) as interest, asyncio.TaskGroup() as group:
+            assignment.ready.set()
             await _Polling(assignment, ref, self._calls, self._arrivals, interest, self._timer, group).run()
 
     async def forget(self, record: MappingRecord) -> None:

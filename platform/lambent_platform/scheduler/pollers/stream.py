@@ -52,7 +52,7 @@ class StreamPoller:
                 await self._session(assignment)
         except (StoreUnavailable, StreamError) as error:
             self._troubled.add(uuid)
-            assignment.report(f"PROBLEM: The stream cannot be read: {error}"[:512])
+            assignment.report(f"PROBLEM: Redis stream: {error}"[:512])
             raise StoreUnavailable(str(error)) from error
 
     async def forget(self, record: MappingRecord) -> None:
@@ -95,6 +95,7 @@ class StreamPoller:
         group = self._streams.group(stream.key, record.uuid)
         try:
             start, noted = await self._open(group, record, stream)
+            assignment.ready.set()
             if record.uuid in self._troubled:
                 self._troubled.discard(record.uuid)
                 assignment.report(NO_RECORDS)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+import itertools
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -20,6 +22,8 @@ from lambent_platform.store.mappings import MappingStore
 RECONCILE_S: Final = 5.0
 """A change wakes the supervisor at once; this is for a wake that was lost with the scheduler before."""
 RESULTS_S: Final = 0.5
+READY_S: Final = 5.0
+"""How long a mapping is changing at most, where its source cannot be polled."""
 STEADY_S: Final = 30.0
 """A poller that ran for so long did not fail at its start: its next failure waits as the first does."""
 
@@ -42,7 +46,7 @@ class MappingSupervisor:
         self._kinds = kinds
         self._polled: dict[str, _Polled] = {}
         self._draining: set[asyncio.Task[None]] = set()
-        """What lets mappings that are gone finish what they have in hand."""
+        """What settles mappings, and lets those that are gone finish what they have in hand."""
         self._results: dict[str, str] = {}
         """What is to be written."""
         self._reported: dict[str, str] = {}
@@ -94,8 +98,28 @@ class MappingSupervisor:
         if polled.assignment.enabled and (polled.task is None or polled.task.done()):
             polled.task = asyncio.create_task(self._keep(polled.assignment), name=f"mapping {record.uuid}")
         if record.changing:
-            # Where it was written again in the meantime this writes nothing, and the next look sees it.
-            await self._store.write(replace(record, state=settled(record)))
+            self._beside(self._settle(polled.assignment, record))
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
+
+    async def _settle(self, assignment: Assignment, record: MappingRecord) -> None:
+        """Write that a mapping is what it is wanted to be, once its poller has begun or could not for a while."""
+        if assignment.enabled:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(READY_S):
+                    await assignment.ready.wait()
+        for pause_s in itertools.chain(BACKOFF_S, itertools.repeat(BACKOFF_S[-1])):
+            try:
+                # Where it was written again in the meantime this writes nothing, and the next look sees it.
+                await self._store.write(replace(record, state=settled(record)))
+            except StoreUnavailable as error:
+                log.warning("redis is away", mapping=record.uuid, error=str(error))
+                await asyncio.sleep(pause_s)
+            else:
+                return
 
     def _let_go(self, record: MappingRecord) -> None:
         polled = self._polled.pop(record.uuid, None)
@@ -103,9 +127,7 @@ class MappingSupervisor:
         self._reported.pop(record.uuid, None)
         if polled is not None:
             polled.assignment.apply(record)
-        ending = asyncio.create_task(self._forget(record, polled.task if polled else None))
-        self._draining.add(ending)
-        ending.add_done_callback(self._draining.discard)
+        self._beside(self._forget(record, polled.task if polled else None))
 
     async def _forget(self, record: MappingRecord, task: asyncio.Task[None] | None) -> None:
         """Let a mapping that is gone finish what it has in hand, and clean up behind it."""
@@ -135,6 +157,7 @@ class MappingSupervisor:
             except Exception:
                 log.exception("poller failed", mapping=record.uuid, source=record.source_arn)
                 assignment.report(INTERNAL)
+            assignment.ready.set()  # what cannot be polled is Enabled, and its last result says why nothing comes
             failures = 1 if loop.time() - began_s > STEADY_S else failures + 1
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S)) - 1])
 
