@@ -146,6 +146,22 @@ def test_a_loop_of_events_is_stopped(here: Any, with_boto3: WithBoto3) -> None:
     assert sorted(int(line.split()[1]) for line in turns) == list(range(1, 17))
 
 
+def test_a_loop_of_destinations_is_stopped(here: Any) -> None:
+    """Two functions that are each other's destination: the first one's seventeenth event is dead, and all is quiet."""
+    first, second = (here.deploy(SOURCE, handler="app.trace") for _ in range(2))
+    client = here.client("lambda")
+    for name, other in ((first, second), (second, first)):
+        arn = client.get_function_configuration(FunctionName=other)["FunctionArn"]
+        client.put_function_event_invoke_config(
+            FunctionName=name, DestinationConfig={"OnSuccess": {"Destination": arn}}
+        )
+    send(here, first, {"n": 1})
+    [event] = until(lambda: dead(here, first), within_s=60)
+    assert event["error_type"] == "RecursiveInvocationException"
+    until(lambda: [len(lines(here, name, "REPORT")) for name in (first, second)] == [16, 16])
+    assert dead(here, second) == []
+
+
 def test_a_loop_of_calls_is_stopped(here: Any) -> None:
     """The seventeenth call in one chain, by the trace header that the function was given, is refused, unless it may."""
     name = here.deploy(SOURCE, handler="app.trace")

@@ -124,4 +124,4 @@ def test_cold_starts_and_environments(platform: Any, grown: Callable[..., float]
         for sample in family.samples
         if "instance_id" in sample.labels
     }
-    assert instances == {"worker", "scheduler"}
+    assert instances == {"worker", "scheduler", "pollers"}

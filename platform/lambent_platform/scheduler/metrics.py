@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
@@ -15,6 +16,8 @@ from lambent_platform.store.fleet import FleetStore
 from lambent_platform.store.metrics import PUBLISH_S, MetricsStore
 
 PAUSE_S: Final = PUBLISH_S
+
+log = structlog.get_logger("scheduler")
 
 
 class MetricsLoop:
@@ -68,7 +71,11 @@ class MetricsLoop:
         delayed, outbox = await self._demand.backlog()
         self._delayed.set(delayed)
         self._outbox.set(outbox)
-        self._ended.counts = await self._demand.event_counts()
+        counts = await self._demand.event_counts()
+        dropped = counts.get("dead_dropped", 0) - self._ended.counts.get("dead_dropped", 0)
+        if dropped and self._ended.counts:
+            log.warning("dead events were dropped for want of room: redrive or purge them in time", events=dropped)
+        self._ended.counts = counts
         workers = await self._fleet.workers()
         draining = sum(worker.draining for worker in workers)
         self._workers.labels("false").set(len(workers) - draining)

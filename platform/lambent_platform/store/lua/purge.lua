@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  prefix of the partition
 -- ARGV     ident · 1 where nothing more of it is to be expected
--- Writes   meter:<ident>, dead:<ident>, ev:<id> of what is in it, deadbytes, deleted
+-- Writes   meter:<ident>, dead:<ident>, ev:<id> of what is in it, deadbytes, eventcounts, deleted
 -- Returns  1, or 0 where there is a function of this name again, whose all this is now
 -- Atomic   a function made meanwhile loses nothing
 
@@ -17,6 +17,7 @@ while true do
   if not id then break end
   exhume(ident, id)
   obliterate(id)
+  tally('purged')
 end
 if ARGV[2] == '1' then redis.call('ZREM', P .. 'deleted', ident) end
 return 1
