@@ -161,6 +161,17 @@ def test_a_destination_is_told_and_failures_are_reported(platform: Any, stream: 
     platform.client("lambda").delete_event_source_mapping(UUID=mapping)
 
 
+def test_latest_begins_when_the_mapping_is_enabled(platform: Any, stream: str) -> None:
+    """With LATEST nothing that was there comes, and nothing is missed that is added once the mapping is enabled."""
+    name = platform.deploy(SOURCE, handler="app.work")
+    client = producer(platform)
+    client.xadd(stream, {"n": "old"})
+    mapping = mapped(platform, name, stream, StartingPosition="LATEST")
+    client.xadd(stream, {"n": "new"})
+    until(lambda: worked(platform, name) == ["new"], within_s=20, what="the new one comes alone")
+    platform.client("lambda").delete_event_source_mapping(UUID=mapping)
+
+
 def test_a_queue_is_told(platform: Any, stream: str) -> None:
     """A queue as destination gets the envelope as a message."""
     sqs = platform.client("sqs")
