@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from lambent.records import InvocationResult as InvocationResult
     from lambent.records import LogEvent as LogEvent
     from lambent.spec import FunctionSpec as FunctionSpec
+    from lambent.streaming import AsyncInvocationStream as AsyncInvocationStream
     from lambent.sync import Client as Client
+    from lambent.sync import InvocationStream as InvocationStream
 
 _HOMES = {
     "lambent.aio": ("AsyncClient",),
@@ -34,7 +36,8 @@ _HOMES = {
     ),
     "lambent.records": ("Environment", "Function", "InvocationResult", "LogEvent"),
     "lambent.spec": ("FunctionSpec",),
-    "lambent.sync": ("Client",),
+    "lambent.streaming": ("AsyncInvocationStream",),
+    "lambent.sync": ("Client", "InvocationStream"),
 }  # fmt: skip
 
 __all__ = sorted(name for names in _HOMES.values() for name in names)  # pyright: ignore[reportUnsupportedDunderAll]

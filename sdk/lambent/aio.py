@@ -19,7 +19,8 @@ from lambent.errors import ResourceConflict, ResourceNotFound
 from lambent.logs import ago_ms, follow_log, read_log
 from lambent.records import Environment, Function, InvocationResult, LogEvent
 from lambent.spec import FunctionSpec
-from lambent.transport import Transport
+from lambent.streaming import AsyncInvocationStream
+from lambent.transport import Response, Transport
 from lambent_platform.contracts.limits import TIMEOUT_S_MAX
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class AsyncClient:
         deployment = Deployment(self._transport, spec, on_progress or (lambda _: None), timeout_s=timeout_s)
         function = await deployment.run()
         if spec.url:
-            await self.url(spec.name, create=True)
+            await self.url(spec.name, create=True, stream=spec.stream)
         return function
 
     async def invoke(self, name: str, payload: object = None, *, qualifier: str | None = None) -> Any:
@@ -119,6 +120,22 @@ class AsyncClient:
             executed_version=found.get("x-amz-executed-version", ""),
             log=base64.b64decode(found.get("x-amz-log-result", "")).decode(errors="replace"),
         )
+
+    def invoke_stream(
+        self,
+        name: str,
+        payload: object = None,
+        *,
+        qualifier: str | None = None,
+        raw: bytes | None = None,
+        log_tail: bool = False,
+    ) -> AsyncInvocationStream:
+        """Call a function and read what it answers while it comes: `async for part in client.invoke_stream(name)`.
+
+        `raw` is the payload's own bytes, instead of a Python value. Raises while it is read, see the class.
+        """
+        body = raw if raw is not None else (b"" if payload is None else json.dumps(payload).encode())
+        return AsyncInvocationStream(self._transport, name, body, qualifier=qualifier, log_tail=log_tail)
 
     async def invoke_async(
         self, name: str, payload: object = None, *, qualifier: str | None = None, raw: bytes | None = None
@@ -180,28 +197,33 @@ class AsyncClient:
         """
         await self._transport.request("DELETE", function_path(name))
 
-    async def url(self, name: str, *, create: bool = False) -> str:
+    async def url(self, name: str, *, create: bool = False, stream: bool | None = None) -> str:
         """Return a function's URL; with `create` give it one, open to all, if it has none.
+
+        With `stream` given, the URL passes on what the function streams (True) or waits for all of it (False).
 
         Raises:
             ResourceNotFound: no such function, or it has no URL and `create` is not set.
         """
         path = function_path(name, prefix=_URLS) + "/url"
+        mode = {} if stream is None else {"InvokeMode": "RESPONSE_STREAM" if stream else "BUFFERED"}
         try:
             answer = await self._transport.request("GET", path)
         except ResourceNotFound:
             if not create:
                 raise
             try:
-                answer = await self._transport.request(
-                    "POST",
-                    path,
-                    headers={"Content-Type": "application/json"},
-                    body=json.dumps({"AuthType": "NONE"}).encode(),
-                )
+                answer = await self._send_json("POST", path, {"AuthType": "NONE", **mode})
             except ResourceConflict:
                 answer = await self._transport.request("GET", path)
-        return str(answer.json()["FunctionUrl"])
+        config = answer.json()
+        if mode and config.get("InvokeMode") != mode["InvokeMode"]:
+            await self._send_json("PUT", path, mode)
+        return str(config["FunctionUrl"])
+
+    async def _send_json(self, method: str, path: str, body: object) -> Response:
+        headers = {"Content-Type": "application/json"}
+        return await self._transport.request(method, path, headers=headers, body=json.dumps(body).encode())
 
     def path_url(self, name: str) -> str:
         """Return the URL of a function below the endpoint, for clients that cannot resolve `*.localhost`."""

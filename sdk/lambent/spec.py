@@ -8,6 +8,7 @@ memory_mb = 512                  # default 128
 timeout_s = 30                   # default 3
 ephemeral_mb = 512               # size of /tmp
 url = true                       # give it a function URL
+stream = true                    # which passes on what the function streams
 
 [environment]
 LEVEL = "info"
@@ -35,6 +36,7 @@ _KINDS: Final[Mapping[str, type]] = {
     "timeout_s": int,
     "ephemeral_mb": int,
     "url": bool,
+    "stream": bool,
     "environment": dict,
 }
 _TOML_NAMES: Final = {str: "text", int: "a whole number", bool: "true or false", dict: "a table"}
@@ -53,6 +55,7 @@ class FunctionSpec:
     timeout_s: int = TIMEOUT_S_DEFAULT
     ephemeral_mb: int = EPHEMERAL_MB_MIN
     url: bool = False
+    stream: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod

@@ -17,6 +17,7 @@ from lambent.dead import Dead
 from lambent.deployment import DEPLOY_TIMEOUT_S, OnProgress
 from lambent.records import Environment, Function, InvocationResult, LogEvent
 from lambent.spec import FunctionSpec
+from lambent.streaming import AsyncInvocationStream
 
 if TYPE_CHECKING:
     from lambent.stacks import Stacks
@@ -114,6 +115,19 @@ class Client:
         """See `AsyncClient.call`."""
         return self._run(self._client.call(name, payload, qualifier=qualifier, log_tail=log_tail))
 
+    def invoke_stream(
+        self,
+        name: str,
+        payload: object = None,
+        *,
+        qualifier: str | None = None,
+        raw: bytes | None = None,
+        log_tail: bool = False,
+    ) -> InvocationStream:
+        """See `AsyncClient.invoke_stream`: `for part in client.invoke_stream(name)`."""
+        stream = self._client.invoke_stream(name, payload, qualifier=qualifier, raw=raw, log_tail=log_tail)
+        return InvocationStream(self, stream)
+
     def invoke_async(
         self, name: str, payload: object = None, *, qualifier: str | None = None, raw: bytes | None = None
     ) -> str:
@@ -148,9 +162,9 @@ class Client:
         """See `AsyncClient.delete`."""
         self._run(self._client.delete(name))
 
-    def url(self, name: str, *, create: bool = False) -> str:
+    def url(self, name: str, *, create: bool = False, stream: bool | None = None) -> str:
         """See `AsyncClient.url`."""
-        return self._run(self._client.url(name, create=create))
+        return self._run(self._client.url(name, create=create, stream=stream))
 
     def path_url(self, name: str) -> str:
         """See `AsyncClient.path_url`."""
@@ -169,8 +183,40 @@ class Client:
         return self._run(self._client.runtimes())
 
 
-async def _next(events: AsyncIterator[LogEvent]) -> LogEvent | None:
-    return await anext(events, None)
+class InvocationStream:
+    """What a function answers, part by part; see `AsyncInvocationStream`. Hangs up where it is left early."""
+
+    def __init__(self, client: Client, stream: AsyncInvocationStream) -> None:
+        self._client = client
+        self._stream = stream
+
+    @property
+    def request_id(self) -> str:
+        """The request id, known with the first part."""
+        return self._stream.request_id
+
+    @property
+    def executed_version(self) -> str:
+        """The version that ran, known with the first part."""
+        return self._stream.executed_version
+
+    @property
+    def log(self) -> str:
+        """The last 4 KB of its log, once it has ended, where that was asked for."""
+        return self._stream.log
+
+    def __iter__(self) -> Iterator[bytes]:
+        parts = aiter(self._stream)
+        try:
+            while (part := self._client._run(_next(parts))) is not None:
+                yield part
+        finally:
+            if not self._client._loop.is_closed():
+                self._client._run(self._stream.aclose())
+
+
+async def _next(items: AsyncIterator[T]) -> T | None:
+    return await anext(items, None)
 
 
 async def _close(events: AsyncIterator[LogEvent]) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from lambent import AsyncClient, Client, FunctionError, ResourceNotFound
@@ -125,3 +129,76 @@ async def test_the_sync_client_does_the_same(client: AsyncClient) -> None:
         answer, lines = await asyncio.to_thread(use)
     assert answer["greeting"] == "Hello, Sync!"
     assert any(line.startswith("greeting Sync") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("example", "runtimes", "event", "expected"),
+    [
+        ("stream-python", ("python3.13", "python3.12", "python3.11"), {"pause_s": 0.2, "text": "a b c"}, b"a b c "),
+        ("stream-nodejs", ("nodejs20.x", "nodejs22.x", "nodejs24.x"), {"rows": 2}, b"number,square\n1,1\n2,4\n"),
+    ],
+)
+async def test_stream_examples(
+    client: AsyncClient, example: str, runtimes: tuple[str, ...], event: dict[str, Any], expected: bytes
+) -> None:
+    """Each is read while it is made, by the client and by its URL, which streams as its description says."""
+    name = f"{example}-{os.urandom(3).hex()}"
+    await client.deploy(EXAMPLES / example, name=name, runtime=await usable(client, *runtimes))
+    try:
+        stream = client.invoke_stream(name, event, log_tail=True)
+        assert b"".join([part async for part in stream]) == expected
+        assert (stream.executed_version, bool(stream.request_id), "REPORT" in stream.log) == ("$LATEST", True, True)
+        async with aiohttp.request("GET", client.path_url(name)) as answer:
+            assert answer.headers["Transfer-Encoding"] == "chunked"
+            assert answer.headers["Content-Type"] in ("text/event-stream", "text/csv")
+            assert len(await answer.read()) > 100
+    finally:
+        await client.delete(name)
+
+
+STREAMS = """
+import time
+
+def handler(event, context):
+    for n in range(3):
+        yield f"part {n}\\n"
+        time.sleep(event.get("pause", 0))
+    if event.get("fail"):
+        raise ValueError("late")
+"""
+
+
+def test_streams_by_the_blocking_client(platform: Any) -> None:
+    """Parts come while the function runs; its failure is raised after them; whoever leaves early hangs up."""
+    name = platform.deploy(STREAMS)
+    with Client(platform.endpoint) as client:
+        times = []
+        for part in client.invoke_stream(name, {"pause": 0.4}):
+            times.append(time.monotonic())
+            assert part.startswith(b"part")
+        assert times[-1] - times[0] > 0.5
+        seen = []
+        with pytest.raises(FunctionError, match="late") as failed:
+            seen.extend(client.invoke_stream(name, {"fail": True}))
+        assert (b"".join(seen), failed.value.type) == (b"part 0\npart 1\npart 2\n", "ValueError")
+        for part in client.invoke_stream(name, {"pause": 0.4}):
+            assert part == b"part 0\n"
+            break
+        with pytest.raises(ResourceNotFound):
+            list(client.invoke_stream("absent"))
+        assert b"".join(client.invoke_stream(name)) == b"part 0\npart 1\npart 2\n"
+
+
+def test_streams_by_the_command(platform: Any) -> None:
+    """`lambent invoke --stream` prints each part at once; a failure after them makes the exit status 1."""
+    name = platform.deploy(STREAMS)
+    command = [sys.executable, "-m", "lambent.cli.main", "invoke", name, "--stream", "--endpoint", platform.endpoint]
+    process = subprocess.Popen([*command, "-d", '{"pause": 0.4}'], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    times = [time.monotonic() for _ in iter(process.stdout.readline, b"")]
+    assert (process.wait(10), len(times)) == (0, 3)
+    assert times[-1] - times[0] > 0.5
+    failed = subprocess.run([*command, "--tail", "-d", '{"fail": true}'], capture_output=True, timeout=30)
+    assert (failed.returncode, failed.stdout) == (1, b"part 0\npart 1\npart 2\n")
+    assert b"REPORT RequestId" in failed.stderr
+    assert b"ValueError: late" in failed.stderr
