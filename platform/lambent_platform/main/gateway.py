@@ -163,7 +163,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         schedules = ScheduleServices(schedules=ScheduleStore(redis), groups=GroupStore(redis), clock=clock)
         serve_scheduler(registry, schedules)
         serve_rules(registry, RuleAccess(schedules=schedules.schedules, clock=clock))
-        queue_service = QueueService(redis, queues, clock, process=gateway_id)
+        queue_service = QueueService(redis, queues, clock, process=gateway_id, metrics=metrics.registry)
         queue_service.serve(registry)
         sites = apis.api_gateway(settings, redis, dispatcher, clock, registry, catalog)
         metrics.watch_connections(sites.hub.__len__)

@@ -11,7 +11,7 @@ from lambent_platform.store.queue_moves import MoveTaskStore
 from lambent_platform.store.queues import QueueStore
 
 MOVES_PAUSE_S: Final = 0.2
-EXPIRY_PAUSE_S: Final = 1.0
+EXPIRY_PAUSE_S: Final = 5.0
 QUEUES_PER_STEP: Final = 200
 ROUNDS_PER_QUEUE: Final = 20
 

@@ -12,6 +12,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from prometheus_client import CollectorRegistry
 
 from lambent_platform.contracts.queues import Message, NewMessage, QueueCounts, QueueRecord, Received, Sent
 from lambent_platform.gateway.app import listening, make_app
@@ -132,6 +133,7 @@ class QueueApi:
     service: QueueService
     redis: RedisStore
     timer: MovableTimer
+    metrics: CollectorRegistry
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Call an operation off the event loop."""
@@ -190,11 +192,12 @@ async def api(
     async with open_redis(redis_url, partitions=2) as redis:
         await redis.client.flushall()
         timer, registry = MovableTimer(), Registry()
-        service = QueueService(redis, QueueStore(redis), timer, process="gateway-1")
+        metrics = CollectorRegistry()
+        service = QueueService(redis, QueueStore(redis), timer, process="gateway-1", metrics=metrics)
         service.serve(registry)
         hot = HotQueues(registry, service_catalog).routes() if request.param == "hot" else ()
         app = make_app(registry, catalog=service_catalog)
         async with service.running(), listening(app, "127.0.0.1", 0, drain_s=0.2, hot=hot) as port:
             url = f"http://127.0.0.1:{port}"
-            yield QueueApi(sqs_client(url), url, service, redis, timer)
+            yield QueueApi(sqs_client(url), url, service, redis, timer, metrics)
             service.polling.end()

@@ -299,3 +299,16 @@ async def test_too_many_in_flight(api: QueueApi) -> None:
     assert await api.bodies(url) == ["a"]
     assert (await api.refused("receive_message", QueueUrl=url))[0] == "OverLimit"
     assert await api.bodies(url, WaitTimeSeconds=1) == []
+
+
+async def test_messages_are_counted(api: QueueApi) -> None:
+    """What was sent, received and deleted shows in the metrics."""
+    url = await api.create()
+    for body in "ab":
+        await api.call("send_message", QueueUrl=url, MessageBody=body)
+    messages = await api.receive(url)
+    entries = [{"Id": "1", "ReceiptHandle": messages[0]["ReceiptHandle"]}, {"Id": "2", "ReceiptHandle": "x"}]
+    await api.call("delete_message_batch", QueueUrl=url, Entries=entries)
+    name = "lambent_gateway_queue_messages_total"
+    counts = {what: api.metrics.get_sample_value(name, {"what": what}) for what in ("sent", "received", "deleted")}
+    assert counts == {"sent": 2, "received": 2, "deleted": 1}

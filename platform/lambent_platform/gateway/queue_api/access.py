@@ -11,6 +11,7 @@ from lambent_platform.contracts.clock import EventTimer
 from lambent_platform.contracts.queue_errors import MissingParameter, QueueDoesNotExist
 from lambent_platform.contracts.queues import QueueRecord, QueueRef
 from lambent_platform.gateway.aws.registry import Params, RequestContext
+from lambent_platform.gateway.queue_api.metrics import QueueMetrics
 from lambent_platform.gateway.queue_api.polling import Polling
 from lambent_platform.store.queue_moves import MoveTaskStore
 from lambent_platform.store.queues import QueueStore
@@ -25,6 +26,7 @@ class QueueServices:
     store: QueueStore
     polling: Polling
     moves: MoveTaskStore
+    metrics: QueueMetrics
     clock: EventTimer
 
     async def known(self, context: RequestContext, params: Params) -> QueueRecord:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from lambent_platform.contracts.errors import ApiError
 from lambent_platform.contracts.queue_errors import InvalidAttributeName, MissingParameter
-from lambent_platform.contracts.queues import Message, NewMessage, Sent
+from lambent_platform.contracts.queues import Message, NewMessage, QueueRecord, Sent
 from lambent_platform.core.lineage import rooted
 from lambent_platform.core.queue_message_rules import (
     check_batch_bytes,
@@ -48,6 +48,7 @@ class MessageOperations:
     def __init__(self, services: QueueServices) -> None:
         self._services = services
         self._store = services.store
+        self._metrics = services.metrics
 
     @operation("SendMessage")
     async def send_message(self, context: RequestContext, params: Params) -> Result:
@@ -61,30 +62,22 @@ class MessageOperations:
             queue = await self._services.current(context, params)
             check_message(queue, message)
         (sent,) = await self._store.send(queue, [message], now_ms=self._services.clock.now_ms())
+        self._metrics.sent.inc()
         return _sent(sent, params)
 
     @operation("SendMessageBatch")
     async def send_message_batch(self, context: RequestContext, params: Params) -> Result:
         """Send up to ten messages."""
-        queue = await self._services.current(context, params)
-        entries = params["Entries"]
+        queue, entries = await self._services.known(context, params), params["Entries"]
         check_entries(entries, "SendMessageBatchRequestEntry")
-        good: dict[str, NewMessage] = {}
-        failed: dict[str, ApiError] = {}
-        size = 0
-        for at, entry in enumerate(entries, start=1):
-            if "MessageBody" not in entry:
-                raise MissingParameter.of(f"SendMessageBatchRequestEntry.{at}.MessageBody")
-            try:
-                message = _new_message(entry, context)
-                size += check_message(queue, message)
-                good[entry["Id"]] = message
-            except ApiError as error:
-                size += len(entry["MessageBody"].encode())
-                failed[entry["Id"]] = error
-        check_batch_bytes(size)
+        good, failed = _checked(queue, entries, context)
+        if failed:
+            # Perhaps the queue takes them by now.
+            queue = await self._services.current(context, params)
+            good, failed = _checked(queue, entries, context)
         now_ms = self._services.clock.now_ms()
         sent = await self._store.send(queue, list(good.values()), now_ms=now_ms) if good else []
+        self._metrics.sent.inc(len(sent))
         given = {entry["Id"]: entry for entry in entries}
         successful = [{"Id": name, **_sent(one, given[name])} for name, one in zip(good, sent, strict=True)]
         return _batch_result(successful, failed)
@@ -108,6 +101,7 @@ class MessageOperations:
             attempt_id=attempt_id or "",
             gone=context.gone,
         )
+        self._metrics.received.inc(len(messages))
         wanted = params.get("MessageAttributeNames", ())
         return {"Messages": [_received(message, names, wanted) for message in messages] or None}
 
@@ -119,6 +113,7 @@ class MessageOperations:
         (refusal,) = await self._store.delete(queue, handles, now_ms=self._services.clock.now_ms())
         if refusal is not None:
             raise refusal
+        self._metrics.deleted.inc()
         return {}
 
     @operation("DeleteMessageBatch")
@@ -129,7 +124,9 @@ class MessageOperations:
         check_entries(entries, "DeleteMessageBatchRequestEntry")
         _check_handles(entries, "DeleteMessageBatchRequestEntry")
         handles = [entry["ReceiptHandle"] for entry in entries]
-        return _answered(entries, await self._store.delete(queue, handles, now_ms=self._services.clock.now_ms()))
+        answers = await self._store.delete(queue, handles, now_ms=self._services.clock.now_ms())
+        self._metrics.deleted.inc(answers.count(None))
+        return _answered(entries, answers)
 
     @operation("ChangeMessageVisibility")
     async def change_message_visibility(self, context: RequestContext, params: Params) -> Result:
@@ -161,6 +158,31 @@ class MessageOperations:
         changes = [(e["ReceiptHandle"], e["VisibilityTimeout"]) for at, e in enumerate(entries) if at not in refused]
         answers = iter(await self._store.change_visibility(queue, changes, now_ms=self._services.clock.now_ms()))
         return _answered(entries, [refused[at] if at in refused else next(answers) for at in range(len(entries))])
+
+
+def _checked(
+    queue: QueueRecord, entries: Sequence[Params], context: RequestContext
+) -> tuple[dict[str, NewMessage], dict[str, ApiError]]:
+    """Return the messages of a batch by their id, and what is wrong with the others.
+
+    Raises:
+        MissingParameter, BatchRequestTooLong: something is wrong with the batch.
+    """
+    good: dict[str, NewMessage] = {}
+    failed: dict[str, ApiError] = {}
+    size = 0
+    for at, entry in enumerate(entries, start=1):
+        if "MessageBody" not in entry:
+            raise MissingParameter.of(f"SendMessageBatchRequestEntry.{at}.MessageBody")
+        try:
+            message = _new_message(entry, context)
+            size += check_message(queue, message)
+            good[entry["Id"]] = message
+        except ApiError as error:
+            size += len(entry["MessageBody"].encode())
+            failed[entry["Id"]] = error
+    check_batch_bytes(size)
+    return good, failed
 
 
 def _new_message(params: Params, context: RequestContext) -> NewMessage:
