@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import collections
 import contextlib
 import http.client
 import json
@@ -388,6 +389,25 @@ def test_a_worker_killed_in_mid_stream(platform: Any, functions: Any) -> None:
     while True:
         with contextlib.suppress(ClientError):
             assert whole(platform, name) == (PARTS, {})
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def test_a_store_killed_in_mid_stream(platform: Any, functions: Any) -> None:
+    """A stream whose Redis dies is cut too, and its worker is not held up by it: the next calls work."""
+    name = functions("large")
+    with contextlib.closing(connect(platform, name, "blocks=1600", buffer_bytes=8192)) as client:
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert answer.read(1000)
+        os.kill(platform.children()["valkey"], signal.SIGKILL)
+        with pytest.raises(http.client.IncompleteRead):
+            collections.deque(iter(lambda: answer.read(1 << 20), b""), maxlen=0)
+    deadline = time.monotonic() + 40
+    while True:
+        with contextlib.suppress(ClientError):
+            assert len(whole(platform, name, {"blocks": 3})[0]) == 3 * 65536
             return
         assert time.monotonic() < deadline
         time.sleep(0.5)

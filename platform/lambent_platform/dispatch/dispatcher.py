@@ -162,10 +162,10 @@ class Dispatcher:
                 stream.executed_version = version.version
                 stream.deadline_s = time.monotonic() + _patience_s(version)
                 await self._begin(stream, version, placement)
-                call.outcome = "abandoned"
-                yield stream
-                if stream.end is not None:
-                    call.outcome = "function_error" if stream.end.function_error else "ok"
+                try:
+                    yield stream
+                finally:
+                    call.outcome = stream.outcome
         finally:
             del self._waiting[call_id]
 

@@ -158,6 +158,13 @@ class ReplyStream:
             self._box.tell(self._worker, Credit(self.call_id, self._taken, abandoned=True))
 
     @property
+    def outcome(self) -> str:
+        """What became of it, for whoever counts."""
+        if self.end is None:
+            return "abandoned"
+        return "function_error" if self.end.function_error else "ok"
+
+    @property
     def over(self) -> bool:
         """Whether its call has ended, so that nothing more is sent. A reply that could not be read ends nothing."""
         return self._ending.done() and not self._ending.cancelled() and self._ending.exception() is None

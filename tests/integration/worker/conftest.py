@@ -25,7 +25,7 @@ from lambent_platform.contracts.function import CodePackage, FunctionVersion
 from lambent_platform.contracts.invocation import Invocation, Reply
 from lambent_platform.contracts.limits import STREAM_BYTES
 from lambent_platform.core.keepalive import KeepAlive
-from lambent_platform.dispatch.streams import StreamBox
+from lambent_platform.dispatch.streams import ReplyStream, StreamBox
 from lambent_platform.store.fleet import FleetStore, StartOrder
 from lambent_platform.store.invocations import InvocationStore, Placement, start_order
 from lambent_platform.store.logs import LogEvent
@@ -146,6 +146,31 @@ class Bench:
         reply = await self.invoke(version, event)
         assert reply.function_error == "Unhandled", reply
         return dict(json.loads(reply.payload))
+
+    @contextlib.asynccontextmanager
+    async def stream(self, version: FunctionVersion, event: Any = None, **fields: Any) -> AsyncIterator[ReplyStream]:
+        """Place a call whose reply is read while it comes, once there is something of it."""
+        call_id = str(uuid.uuid4())
+        ending = self.replies[call_id] = asyncio.get_running_loop().create_future()
+        call = Invocation(
+            id=call_id, target=version.target, gateway="g", qualified_arn=version.ref.qualified_arn,
+            payload=json.dumps(event if event is not None else {}).encode(), streamed=True, **fields,
+        )  # fmt: skip
+        with self.box.reading(call_id, ending) as found:
+            found.deadline_s += 30
+            [placement] = await self.invocations.place([(call, 1)])
+            if placement is Placement.QUEUED:
+                await self.start(version)
+            async with asyncio.timeout(30):
+                await found.begun
+                yield found
+
+    async def read(self, version: FunctionVersion, event: Any = None, **fields: Any) -> tuple[bytes, Reply]:
+        """Read a whole stream."""
+        async with self.stream(version, event, **fields) as found:
+            data = b"".join([part async for part in found])
+            assert found.end is not None
+            return data, found.end
 
     async def send(self, version: FunctionVersion, event: Any = None, *, retries_max: int = 2, age_s: int = 60) -> str:
         """Accept one asynchronous event; returns its id."""

@@ -7,8 +7,10 @@ platform's own images.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ import docker
 import pytest
 from docker.errors import BuildError, ImageNotFound
 
+from lambent_platform.contracts.limits import STREAM_WINDOW_BYTES
 from lambent_platform.contracts.runtimes import RUNTIMES
 from lambent_platform.core.images import ImagePlans
 from lambent_workers.drivers.docker import DockerDriver, DockerSettings
@@ -173,3 +176,43 @@ async def test_init_errors(node: Any) -> None:
     assert "absent" in (await node.fail(broken))["errorMessage"]
     missing = await deploy(node, handler="index.absent")
     assert (await node.fail(missing))["errorType"] == "Runtime.HandlerNotFound"
+
+
+STREAMS = """
+exports.handler = awslambda.streamifyResponse(async (event, stream) => {
+  stream = awslambda.HttpResponseStream.from(stream, { statusCode: 201 });
+  for (let n = 0; n < 3; n++) {
+    stream.write(`part ${n};`);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  if (event === "throw") throw new RangeError("late");
+  if (event === "large") for (let n = 0; n < 100; n++) {
+    if (!stream.write("x".repeat(60000))) await new Promise((resolve) => stream.once("drain", resolve));
+  }
+  stream.end();
+});
+"""
+
+
+async def test_streams(node: Any) -> None:
+    """What the client streams comes while it runs; its errors come in trailers, and a slow reader holds it up."""
+    version = await deploy(node, source=STREAMS)
+    whole = b'{"statusCode":201}' + bytes(8) + b"part 0;part 1;part 2;"
+    async with node.stream(version, "on") as found:
+        times = []
+        data = b""
+        async for part in found:
+            times.append(asyncio.get_running_loop().time())
+            data += part
+        assert (data, found.content_type) == (whole, "application/vnd.awslambda.http-integration-response")
+        assert times[-1] - times[0] > 0.3
+    data, end = await node.read(version, "throw")
+    error = json.loads(end.payload)
+    assert (data, error["errorType"], error["errorMessage"]) == (whole, "RangeError", "late")
+    async with node.stream(version, "large") as found:
+        await asyncio.sleep(1.5)
+        assert found._received <= STREAM_WINDOW_BYTES
+        data = b"".join([part async for part in found])
+        assert found.end is not None
+        assert (found.end.function_error, len(data)) == ("", len(whole) + 6_000_000)
+    assert (await node.invoke(version, "on")).payload == whole

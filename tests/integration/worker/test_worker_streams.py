@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from lambent_platform.contracts.errors import ApiError
-from lambent_platform.contracts.function import FunctionVersion
-from lambent_platform.contracts.invocation import Invocation, Reply
 from lambent_platform.contracts.limits import STREAM_WINDOW_BYTES, SYNC_PAYLOAD_BYTES
 from lambent_platform.contracts.response_streams import Credit
-from lambent_platform.dispatch.streams import ReplyStream
-from lambent_platform.store.invocations import Placement
 from lambent_platform.store.response_streams import ResponseStreamStore
 
 SOURCE = """
@@ -52,34 +45,6 @@ done
 """
 
 
-@contextlib.asynccontextmanager
-async def stream(bench: Any, version: FunctionVersion, event: Any = None, **fields: Any) -> AsyncIterator[ReplyStream]:
-    """Place a call whose reply is read while it comes, as a gateway does."""
-    call_id = str(uuid.uuid4())
-    ending: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-    bench.replies[call_id] = ending
-    call = Invocation(
-        id=call_id, target=version.target, gateway="g", qualified_arn=version.ref.qualified_arn,
-        payload=json.dumps(event if event is not None else {}).encode(), streamed=True, **fields,
-    )  # fmt: skip
-    with bench.box.reading(call_id, ending) as found:
-        found.deadline_s += 30
-        [placement] = await bench.invocations.place([(call, 1)])
-        if placement is Placement.QUEUED:
-            await bench.start(version)
-        async with asyncio.timeout(30):
-            await found.begun
-            yield found
-
-
-async def read(bench: Any, version: FunctionVersion, event: Any = None, **fields: Any) -> tuple[bytes, Reply]:
-    """Read a whole stream."""
-    async with stream(bench, version, event, **fields) as found:
-        data = b"".join([part async for part in found])
-        assert found.end is not None
-        return data, found.end
-
-
 async def box_bytes(bench: Any) -> int:
     """How much waits on Redis for the gateway."""
     home = bench.redis.keys.home
@@ -91,7 +56,7 @@ async def test_parts_come_before_the_end(bench: Any) -> None:
     """The first part is there while the handler still runs; log, slot and lease are those of any call."""
     version = await bench.deploy(SOURCE)
     loop = asyncio.get_running_loop()
-    async with stream(bench, version, {"n": 3, "pause": 0.3}, log_tail=True) as found:
+    async with bench.stream(version, {"n": 3, "pause": 0.3}, log_tail=True) as found:
         times, parts = [], []
         async for part in found:
             times.append(loop.time())
@@ -116,9 +81,9 @@ async def test_streams_and_plain_calls(bench: Any) -> None:
     plain = await bench.deploy("def handler(event, context):\n    return 1 / event['by']")
     assert (await bench.invoke(version, {})).payload == b"part 0;part 1;"
     assert (await bench.fail(version, {"fail": "x"}))["errorType"] == "ValueError"
-    data, end = await read(bench, plain, {"by": 2})
+    data, end = await bench.read(plain, {"by": 2})
     assert (data, end.function_error, end.streamed) == (b"0.5", "", None)
-    data, end = await read(bench, plain, {"by": 0})
+    data, end = await bench.read(plain, {"by": 0})
     assert (data, end.function_error, json.loads(end.payload)["errorType"]) == (b"", "Unhandled", "ZeroDivisionError")
 
 
@@ -130,7 +95,7 @@ async def test_errors_in_mid_stream(bench: Any) -> None:
         ({"exit": 1}, "Runtime.ExitError"),
         ({"n": 2, "pause": 5}, "Sandbox.Timedout"),
     ):
-        data, end = await read(bench, version, event)
+        data, end = await bench.read(version, event)
         assert data.startswith(b"part 0;")
         assert (end.function_error, json.loads(end.payload)["errorType"]) == ("Unhandled", kind)
         assert await bench.held() == {}
@@ -140,7 +105,7 @@ async def test_errors_in_mid_stream(bench: Any) -> None:
 async def test_a_caller_that_is_behind_holds_the_handler_up(bench: Any) -> None:
     """A caller that takes nothing stops the handler, with bounds on what is kept; one that goes on gets everything."""
     version = await bench.deploy(SOURCE, timeout_s=20)
-    async with stream(bench, version, {"parts": 200}) as found:
+    async with bench.stream(version, {"parts": 200}) as found:
         first = await anext(found)
         await asyncio.sleep(1.0)
         made = [event.message for event in bench.logs.events if event.message.startswith("made")]
@@ -160,7 +125,7 @@ async def test_a_caller_that_is_behind_holds_the_handler_up(bench: Any) -> None:
 async def test_a_caller_that_leaves(bench: Any) -> None:
     """The function of a caller that hung up runs to its end without being held up, and nothing more is sent."""
     version = await bench.deploy(SOURCE, timeout_s=20)
-    async with stream(bench, version, {"parts": 400}) as found:
+    async with bench.stream(version, {"parts": 400}) as found:
         await anext(found)
     await bench.lines("made 399", "REPORT")
     await bench.until(lambda: not bench.worker._streams._streams)
@@ -174,7 +139,7 @@ async def test_a_gateway_that_dies(bench: Any, monkeypatch: pytest.MonkeyPatch) 
     """A stream whose gateway is gone is not held up until the function's timeout."""
     monkeypatch.setattr("lambent_workers.streams.PROBE_S", 0.2)
     version = await bench.deploy(SOURCE, timeout_s=20)
-    async with stream(bench, version, {"parts": 400}) as found:
+    async with bench.stream(version, {"parts": 400}) as found:
         await anext(found)
         await bench.fleet.forget_gateway("g")
         await bench.until(lambda: any("made 399" in event.message for event in bench.logs.events), within_s=12)
@@ -185,7 +150,7 @@ async def test_limits(make: Any) -> None:
     """More than a stream may have ends the call at once; more than a buffered reply may have ends with it."""
     async with make(stream_bytes_max=1_000_000) as bench:
         version = await bench.deploy(SOURCE, timeout_s=20)
-        data, end = await read(bench, version, {"parts": 100_000})
+        data, end = await bench.read(version, {"parts": 100_000})
         assert len(data) == 1_000_000
         error = json.loads(end.payload)
         assert error["errorType"] == "Function.ResponseSizeTooLarge"
@@ -196,14 +161,14 @@ async def test_limits(make: Any) -> None:
         assert error["errorType"] == "Function.ResponseSizeTooLarge"
         assert str(SYNC_PAYLOAD_BYTES) in error["errorMessage"]
         await bench.lines("made 119")
-        data, _ = await read(bench, version, {})
+        data, _ = await bench.read(version, {})
         assert data == b"part 0;part 1;"
 
 
 async def test_a_worker_that_ends_in_mid_stream(bench: Any) -> None:
     """A caller whose worker is given up gets the platform's error, never an end."""
     version = await bench.deploy(SOURCE, timeout_s=20)
-    async with stream(bench, version, {"n": 2, "pause": 10}) as found:
+    async with bench.stream(version, {"n": 2, "pause": 10}) as found:
         assert await anext(found) == b"part 0;"
         now_ms = await bench.redis.now_ms()
         assert await bench.fleet.bury("w", now_ms=now_ms, lease_ms=0, code="ServiceException", message="gone") == []
@@ -215,7 +180,7 @@ async def test_a_custom_runtime(bench: Any) -> None:
     """A shell script streams over the Runtime API, by curl; the same to a caller that wants it whole."""
     version = await bench.deploy(files={"bootstrap": BASH}, runtime="provided.al2023", handler="x", timeout_s=10)
     loop = asyncio.get_running_loop()
-    async with stream(bench, version, "ev") as found:
+    async with bench.stream(version, "ev") as found:
         first = await anext(found)
         began = loop.time()
         data = first + b"".join([part async for part in found])
@@ -240,7 +205,7 @@ async def test_streams_beside_calls(bench: Any) -> None:
     version = await bench.deploy(SOURCE)
     plain = await bench.deploy("def handler(event, context):\n    return event")
     results = await asyncio.gather(
-        *(read(bench, version, {"parts": 20 + n}) for n in range(3)),
+        *(bench.read(version, {"parts": 20 + n}) for n in range(3)),
         *(bench.call(plain, n) for n in range(30)),
     )
     streams, calls = results[:3], results[3:]
@@ -254,4 +219,4 @@ async def test_credit_for_nothing(bench: Any) -> None:
     await store.credit([("w", Credit("none", 5)), ("gone", Credit("none", 5))])
     assert await bench.redis.client.exists(f"{bench.redis.keys.home}inbox:gone") == 0
     version = await bench.deploy(SOURCE)
-    assert (await read(bench, version, {}))[0] == b"part 0;part 1;"
+    assert (await bench.read(version, {}))[0] == b"part 0;part 1;"
