@@ -14,8 +14,9 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import orjson
+import structlog
 
-from lambent_platform.contracts.errors import ApiError
+from lambent_platform.contracts.errors import ApiError, StoreUnavailable
 from lambent_platform.contracts.queue_errors import (
     MessageNotInflight,
     QueueBusy,
@@ -48,6 +49,8 @@ OUT_COUNT: Final = 100
 
 SOURCE_UNKNOWN: Final = "CouldNotDetermineMessageSource"
 TARGET_MISSING: Final = "AWS.SimpleQueueService.NonExistentQueue"
+
+log = structlog.get_logger("queues")
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -260,7 +263,11 @@ class QueueStore:
                 queue = await self.current(queue.ref)
                 continue
             if out:
-                await self.forward(queue.ref, now_ms=now_ms)
+                try:
+                    await self.forward(queue.ref, now_ms=now_ms)
+                except (StoreUnavailable, QueueBusy) as error:
+                    # The scheduler sends them on; what was received is not to be lost to its receiver for that.
+                    log.warning("dead letters wait", queue=queue.ident, error=str(error))
             messages = [_message(queue, rows[at : at + 4], now_ms, visibility_s) for at in range(0, len(rows), 4)]
             return Received(messages, int(next_ms) if next_ms else None, over_limit=status == b"limit")
         raise QueueBusy

@@ -165,3 +165,15 @@ async def test_what_is_too_old_goes_from_the_front_of_its_group(queues: Queues) 
     await queues.timer.move(600)
     assert not await queues.store.expire(queue.ident, now_ms=queues.timer.now_ms())
     assert [key.split("}:")[1] for key in await queues.keys()] == [f"queue:{queue.ident}", "queues"]
+
+
+async def test_a_clock_that_goes_back_changes_no_order(queues: Queues) -> None:
+    """Delayed messages come in the order in which they were sent, whatever the time said meanwhile."""
+    queue = await queues.create("q.fifo", DelaySeconds=5)
+    await queues.send(queue, "1")
+    queues.timer.time_ms -= 60_000
+    await queues.send(queue, "2")
+    queues.timer.time_ms += 60_000
+    assert await queues.bodies(queue) == []
+    await queues.timer.move(5)
+    assert await queues.bodies(queue) == ["1", "2"]

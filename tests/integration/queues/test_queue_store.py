@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 
 import pytest
 
+from lambent_platform.contracts.errors import StoreUnavailable
 from lambent_platform.contracts.queue_errors import QueueDoesNotExist
 from lambent_platform.contracts.queues import QueueRecord
+from lambent_platform.store.queue_moves import MoveTaskStore
+from lambent_platform.store.queues import QueueStore
 
 from .conftest import ACCOUNT, REGION, Queues
 
@@ -194,11 +199,55 @@ async def test_a_deleted_queue_leaves_nothing(queues: Queues) -> None:
 
 async def test_only_so_many_in_flight(queues: Queues) -> None:
     """No more messages are handed out than may be in flight, and whoever asks is told."""
-    from lambent_platform.store.queues import QueueStore
-
     queues.store = QueueStore(queues.redis, in_flight_max=3)
     queue = await queues.create()
     await queues.send(queue, *"abcde")
     assert await queues.bodies(queue) == ["a", "b", "c"]
     assert (await queues.receive(queue)).over_limit
     assert await queues.store.find_arn(f"arn:aws:sqs:{REGION}:{ACCOUNT}:q") == queue
+
+
+async def test_many_due_at_once(queues: Queues) -> None:
+    """However many messages come back at the same time, all are received, and the counts were right before."""
+    queue = await queues.create(VisibilityTimeout=10)
+    for _ in range(5):
+        await queues.send(queue, *(str(n) for n in range(200)))
+    held = 0
+    while messages := await queues.take(queue, 100):
+        held += len(messages)
+    assert held == 1000
+    await queues.timer.move(10)
+    assert await queues.counts(queue) == (1000, 0, 0)
+    assert len([body for _ in range(100) for body in await queues.bodies(queue, 10)]) == 1000
+
+
+async def test_large_batches_are_cut(queues: Queues) -> None:
+    """Senders of large messages at the same time go in several scripts, and each gets its own answers."""
+    queue = await queues.create()
+    bodies = [f"{n}" * 700_000 for n in range(10)]
+    sent = await asyncio.gather(*(queues.send(queue, body) for body in bodies))
+    assert [one[0].md5_of_body for one in sent] == [hashlib.md5(body.encode()).hexdigest() for body in bodies]
+    assert sorted(await queues.bodies(queue)) == sorted(bodies)
+
+
+async def test_letters_wait_for_the_scheduler_where_they_cannot_be_sent_on(queues: Queues) -> None:
+    """Where the way to the dead-letter queue fails, what was received besides is handed out all the same."""
+    dead = await queues.create("dead")
+    queue = await queues.create(VisibilityTimeout=1, RedrivePolicy=redrive(dead, 1))
+    await queues.send(queue, "poison")
+    assert await queues.bodies(queue) == ["poison"]
+    await queues.timer.move(1)
+    await queues.send(queue, "fine")
+    forward = queues.store.forward
+
+    async def fails(*_: object, **__: object) -> int:
+        raise StoreUnavailable("away")
+
+    queues.store.forward = fails  # type: ignore[method-assign]
+    assert await queues.bodies(queue) == ["fine"]
+    assert await queues.bodies(dead) == []
+    queues.store.forward = forward  # type: ignore[method-assign]
+    assert [ref.name for ref in await MoveTaskStore(queues.redis, queues.store).busy()] == ["q"]
+    await MoveTaskStore(queues.redis, queues.store).step(queue.ref, now_ms=queues.timer.now_ms())
+    assert await queues.bodies(dead) == ["poison"]
+    assert await MoveTaskStore(queues.redis, queues.store).busy() == []

@@ -32,7 +32,7 @@ for at = 1, #ARGV, 11 do
         ready(ident, fifo, place, sent_ms, group)
       elseif fifo then
         -- The queue's delay is applied when it is looked at, so that a change of it reaches what waits already.
-        redis.call('ZADD', name('qdelay', ident), now_ms, place .. '\1' .. group)
+        redis.call('ZADD', name('qdelay', ident), math.floor(number / 1000), place .. '\1' .. group)
       else
         redis.call('ZADD', name('qdelay', ident), now_ms + tonumber(delay_ms), place)
       end
