@@ -35,6 +35,7 @@ from lambent_platform.scheduler.outbox import OutboxLoop
 from lambent_platform.scheduler.pollers.role import AGAIN_S as POLLERS_AGAIN_S
 from lambent_platform.scheduler.preparation import PreparationLoop
 from lambent_platform.scheduler.queues import EXPIRY_PAUSE_S, MOVES_PAUSE_S, QueueExpiryLoop, QueueMovesLoop
+from lambent_platform.scheduler.schedule_counts import ScheduleCollector
 from lambent_platform.scheduler.scheduler import Loop, run_scheduler
 from lambent_platform.scheduler.schedules import ScheduleLoop
 from lambent_platform.store.apis import ApiStore
@@ -108,7 +109,9 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
             redis, demand, fleet, invocations, functions, clock, account_concurrency=limits.ACCOUNT_CONCURRENCY
         )
         pollers = make_pollers(settings, redis, clock, deliverer, holder=holder)
-        metrics = MetricsLoop(holder, MetricsStore(redis), demand, fleet, capacity)
+        metrics = MetricsLoop(
+            holder, MetricsStore(redis), demand, fleet, capacity, collectors=[ScheduleCollector(schedules.counts)]
+        )
         work = asyncio.ensure_future(
             run_scheduler(
                 fleet,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -24,8 +24,16 @@ class MetricsLoop:
     """Measures queues and the fleet every few seconds; only the leader runs it, so nothing is counted twice."""
 
     def __init__(
-        self, instance: str, store: MetricsStore, demand: DemandStore, fleet: FleetStore, capacity: CapacityLoop
+        self,
+        instance: str,
+        store: MetricsStore,
+        demand: DemandStore,
+        fleet: FleetStore,
+        capacity: CapacityLoop,
+        *,
+        collectors: Sequence[Collector] = (),
     ) -> None:
+        """`collectors` are of other loops that count for themselves."""
         self._instance = f"scheduler:{instance}"
         self._store = store
         self._demand = demand
@@ -58,6 +66,8 @@ class MetricsLoop:
             "lambent_scheduler_environments_ordered", "Environments that workers were told to start.", registry=registry
         )
         self._ordered_seen = 0
+        for collector in collectors:
+            registry.register(collector)
 
     async def step(self) -> None:
         """Measure and publish once.

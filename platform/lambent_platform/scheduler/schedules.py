@@ -23,6 +23,7 @@ from lambent_platform.core.schedules.timeline import due_ticks
 from lambent_platform.core.schedules.timelines import timeline_of
 from lambent_platform.scheduler.delivery import Deliverer
 from lambent_platform.scheduler.loops import BACKOFF_S
+from lambent_platform.scheduler.schedule_counts import ScheduleCounts
 from lambent_platform.store.clock import ClockStore
 from lambent_platform.store.schedules import GroupStore, ScheduleStore, Ticked
 
@@ -58,8 +59,7 @@ class ScheduleLoop:
         self._fired = asyncio.Event()
         """There is a new firing, or room to send one."""
         self._sending: set[str] = set()
-        self.ticked = self.missed = self.sent = self.dead = 0
-        """Counts of this process: ticks fired, times that missed ones were taken together, firings sent, given up."""
+        self.counts = ScheduleCounts()
 
     async def step(self) -> None:
         """Tick and fire until cancelled.
@@ -118,9 +118,9 @@ class ScheduleLoop:
         if said < 0:
             log.warning("too many firings wait for their target; ticks wait too", schedule=record.arn)
         elif said:
-            self.ticked += len(due.fire_ms)
+            self.counts.ticked += len(due.fire_ms)
             if due.missed_since_ms is not None:
-                self.missed += 1
+                self.counts.missed += 1
                 log.warning(
                     "ticks were missed; only the newest of them is fired, late",
                     schedule=record.arn,
@@ -166,7 +166,7 @@ class ScheduleLoop:
             if not firing.failure:
                 await self._deliver(firing, request)
                 await self._schedules.sent(firing)
-                self.sent += 1
+                self.counts.sent += 1
                 return
         except PayloadError as error:
             if not firing.failure:
@@ -227,7 +227,7 @@ class ScheduleLoop:
             except ApiError as error:
                 log.error("the dead-letter queue refused", schedule=firing.arn, queue=letter.arn, reason=error.message)
         await self._schedules.sent(firing)
-        self.dead += 1
+        self.counts.dead += 1
         log.error(
             "a firing was given up",
             schedule=firing.arn,

@@ -51,6 +51,7 @@ class RedisStore:
         # Waiting for the disk holds up whatever else is on the same connection.
         self._durable = Wire(url, timeout_s=COMMAND_TIMEOUT_S)
         self._drains: dict[str, Wire] = {}
+        self._loading = asyncio.Lock()
 
     async def run(self, script: str, prefix: str, args: Sequence[Any]) -> Any:
         """Run one of `lua/*.lua` on a partition (`queues/send` is one in a folder), loading it where it is unknown.
@@ -83,8 +84,10 @@ class RedisStore:
         """
         if not str(error).startswith("NOSCRIPT"):
             raise StoreUnavailable(f"Redis: {error}") from error
-        with translated():
-            await self.client.script_load(self._sources[script])
+        # One after the other: a hundred calls that find a new script missing would take every connection of the pool.
+        async with self._loading:
+            with translated():
+                await self.client.script_load(self._sources[script])
 
     async def run_durably(self, script: str, prefix: str, args: Sequence[Any]) -> Any:
         """Run a script and wait until what it wrote is on the server's disk (WAITAOF, on the same connection).

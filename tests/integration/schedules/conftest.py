@@ -120,9 +120,9 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(redis_url: str) -> AsyncIterator[Bench]:
-    """An empty store with no scheduler yet."""
-    async with open_redis(redis_url) as redis:
+async def bench(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[Bench]:
+    """An empty store with no scheduler yet; of one partition, or of as many as the parameter says."""
+    async with open_redis(redis_url, partitions=getattr(request, "param", 1)) as redis:
         await redis.client.flushall()
         bench = Bench(redis)
         yield bench
