@@ -18,6 +18,7 @@ from lambent_workers.frames import REQUEST_ID_BYTES, FrameError, FrameReader, Fr
 from lambent_workers.runtime_link import AnswerKind, Delivery, RuntimeEvents
 
 _READ_BYTES: Final = 256 * 1024
+CONTENT_TYPE_BYTES_MAX: Final = 256
 _DRAIN_READS_MAX: Final = 128
 _ANSWERS: Final[dict[int, AnswerKind]] = {
     FrameType.RESULT: AnswerKind.RESULT,
@@ -147,7 +148,7 @@ class NativeRuntime:
         elif kind == FrameType.PART:
             self._events.on_part(body[:REQUEST_ID_BYTES].decode("ascii"), body[REQUEST_ID_BYTES:])
         elif kind == FrameType.STREAM:
-            content_type = body[REQUEST_ID_BYTES:].decode("latin-1")
+            content_type = body[REQUEST_ID_BYTES : REQUEST_ID_BYTES + CONTENT_TYPE_BYTES_MAX].decode("latin-1")
             self._events.on_stream(body[:REQUEST_ID_BYTES].decode("ascii"), content_type)
         elif kind == FrameType.READY:
             self._events.on_ready()

@@ -41,7 +41,7 @@ async def send_streamed(
         FunctionFailed: nothing was sent yet, and there is nothing to send.
         ApiError, StoreUnavailable: the platform failed before anything was sent.
     """
-    head = await _read_head(stream)
+    head = await read_head(stream)
     response = web.StreamResponse(status=head.status)
     for name, value in decorated(head.headers):
         response.headers.add(name, value)
@@ -69,8 +69,12 @@ async def send_streamed(
     return response
 
 
-async def _read_head(stream: ReplyStream) -> HttpReply:
-    """Read a stream until its first byte is known to exist, or its metadata is whole; the body is what came along."""
+async def read_head(stream: ReplyStream) -> HttpReply:
+    """Read a stream until its first byte is known to exist, or its metadata is whole; the body is what came along.
+
+    Raises:
+        FunctionFailed: there is no response.
+    """
     first = await anext(stream, b"")
     if stream.end is not None and stream.end.function_error and not first:
         raise FunctionFailed
