@@ -41,7 +41,7 @@ async def post(redis: RedisStore, service_catalog: ServiceCatalog) -> AsyncItera
     async with AsyncExitStack() as stack:
         timer = VirtualTimer(redis, "gateway")
         await stack.enter_async_context(timer.running())
-        page = ClockPage(ClockStore(redis), timer, virtual=True)
+        page = ClockPage(ClockStore(redis), timer)
         app = make_app(Registry(), catalog=service_catalog, routes=[page.route()])
         port = await stack.enter_async_context(listening(app, "127.0.0.1", 0, drain_s=0.1))
         session = await stack.enter_async_context(aiohttp.ClientSession())
@@ -140,7 +140,7 @@ async def test_a_dead_process_is_waited_for_no_longer_than_its_lease(redis: Redi
 
 async def test_a_real_clock_is_not_moved(redis: RedisStore, service_catalog: ServiceCatalog) -> None:
     """Where the platform goes by the machine's clock, a move is 409 and says what to do; reading works."""
-    page = ClockPage(ClockStore(redis), SystemTimer(), virtual=False)
+    page = ClockPage(ClockStore(redis), SystemTimer())
     app = make_app(Registry(), catalog=service_catalog, routes=[page.route()])
     async with listening(app, "127.0.0.1", 0, drain_s=0.1) as port, aiohttp.ClientSession() as session:
         url = f"http://127.0.0.1:{port}/_lambent/clock"

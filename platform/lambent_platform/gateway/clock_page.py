@@ -17,7 +17,7 @@ from lambent_platform.contracts.durations import parse_duration_ms
 from lambent_platform.contracts.errors import ApiError
 from lambent_platform.gateway.app import Route, exactly
 from lambent_platform.gateway.aws.body import read_body
-from lambent_platform.store.clock import ClockStore
+from lambent_platform.store.clock import ClockStore, MovableTimer
 
 PATH: Final = "/_lambent/clock"
 BODY_BYTES_MAX: Final = 4096
@@ -29,12 +29,11 @@ LATEST_MS: Final = 4_102_444_800_000
 
 
 class ClockPage:
-    """Shows and moves event time. `virtual` says whether this platform's can be moved."""
+    """Shows event time, and moves it where the platform's clock can be moved."""
 
-    def __init__(self, store: ClockStore, clock: EventClock, *, virtual: bool) -> None:
+    def __init__(self, store: ClockStore, clock: EventClock) -> None:
         self._store = store
         self._clock = clock
-        self._virtual = virtual
         self._real = SystemClock()
 
     def route(self) -> Route:
@@ -50,7 +49,7 @@ class ClockPage:
             return self._answer()
         if request.method != "POST":
             raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD", "POST"))
-        if not self._virtual:
+        if not isinstance(self._clock, MovableTimer):
             raise ApiError(
                 "This platform goes by the machine's clock, which nothing moves; `lambent up --clock virtual` has one "
                 "that can be moved.",
@@ -94,12 +93,12 @@ class ClockPage:
             ) from error
 
     def _answer(self) -> web.Response:
-        now_ms = self._clock.now_ms()
+        now_ms, virtual = self._clock.now_ms(), isinstance(self._clock, MovableTimer)
         shown = {
-            "clock": "virtual" if self._virtual else "real",
+            "clock": "virtual" if virtual else "real",
             "now": _text(now_ms),
             "now_ms": now_ms,
-            "offset_ms": now_ms - self._real.now_ms() if self._virtual else 0,
+            "offset_ms": self._clock.offset_ms if isinstance(self._clock, MovableTimer) else 0,
         }
         return web.Response(
             body=orjson.dumps(shown), content_type="application/json", headers={"Cache-Control": "no-store"}

@@ -133,7 +133,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
             capacity_wait_s=settings.capacity_wait_s,
             metrics=metrics,
         )
-        clock_page = ClockPage(ClockStore(redis), clock, virtual=settings.clock == "virtual")
+        clock_page = ClockPage(ClockStore(redis), clock)
         pages = Pages(redis, fleet, MetricsStore(redis), metrics)
         objects = open_objects(settings)
         registry = Registry()
