@@ -1,4 +1,4 @@
-"""Queues on Redis: set up, sent to, received from.
+"""Messages of queues on Redis: sent, received, deleted, held, and sent on to other queues.
 
 This is the only mover of messages: whoever sends to a queue or receives from one does it here. What comes in one turn
 of the event loop goes in one script (`store/batches.py`), so that round trips are what it costs, not messages.
@@ -7,13 +7,10 @@ Every method raises `StoreUnavailable` where Redis is away.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
-import orjson
 import structlog
 
 from lambent_platform.contracts.errors import ApiError, StoreUnavailable
@@ -37,10 +34,9 @@ from lambent_platform.contracts.queues import (
 )
 from lambent_platform.core.queue_messages import Leaving, Receipt, address, outgoing, received
 from lambent_platform.store.batches import Batcher
+from lambent_platform.store.queue_records import STALE_TRIES, QueueRecords
 from lambent_platform.store.redis import RedisStore, translated
 
-CACHED_QUEUES_MAX: Final = 10_000
-STALE_TRIES: Final = 5
 SCRIPT_BYTES_MAX: Final = 4 * 1024 * 1024
 """More than this is not sent to one script, which would hold everybody up meanwhile."""
 ONCE_MS: Final = 3_600_000
@@ -64,159 +60,18 @@ _SCRIPTS: Final[Mapping[str, tuple[int, bool]]] = {
 """Scripts that take batches: how many arguments each part of one has, and whether the disk is waited for."""
 
 
-class QueueStore:
-    """Queues by their record. One for each process: it has a bounded cache of records, which scripts check."""
+class QueueStore(QueueRecords):
+    """Queues and their messages; one for each process."""
 
     def __init__(self, redis: RedisStore, *, wait_for_disk: bool = False, in_flight_max: int = IN_FLIGHT_MAX) -> None:
-        self._redis = redis
-        self._client = redis.client
-        self._write = redis.run_durably if wait_for_disk else redis.run
+        super().__init__(redis, wait_for_disk=wait_for_disk)
         self._in_flight_max = in_flight_max
-        self._cache: dict[str, QueueRecord] = {}
         self._batchers: dict[tuple[str, str], Batcher[Args, Any]] = {}
-
-    # Records
-
-    async def find(self, account: str, region: str, name: str) -> QueueRecord | None:
-        """Read a queue's record; None where there is none."""
-        ref = QueueRef(account, region, name)
-        gen, record = await self._redis.hot("HMGET", self._key(ref.ident), "gen", "record")
-        if gen is None:
-            self._cache.pop(ref.ident, None)
-            return None
-        return self._keep(_decode(ref, int(gen), record))
-
-    async def find_arn(self, arn: str) -> QueueRecord | None:
-        """Read the record of the queue of an ARN; None where there is none, or it is no queue's ARN."""
-        ref = QueueRef.parse(arn) if arn.startswith("arn:") else None
-        return await self.find(ref.account, ref.region, ref.name) if ref is not None else None
-
-    async def known(self, ref: QueueRef) -> QueueRecord:
-        """Return a record as it was read last, perhaps a while ago: scripts check that it is current.
-
-        Raises:
-            QueueDoesNotExist: there is none.
-        """
-        return self._cache.get(ref.ident) or await self.current(ref)
-
-    async def current(self, ref: QueueRef) -> QueueRecord:
-        """Read a record.
-
-        Raises:
-            QueueDoesNotExist: there is none.
-        """
-        record = await self.find(ref.account, ref.region, ref.name)
-        if record is None:
-            raise QueueDoesNotExist
-        return record
-
-    async def create(self, record: QueueRecord) -> QueueRecord | None:
-        """Create a queue; None where there is one of this name."""
-        return await self._save(replace(record, incarnation=secrets.token_hex(6), generation=0))
-
-    async def update(self, ref: QueueRef, change: Callable[[QueueRecord], QueueRecord]) -> QueueRecord:
-        """Change a record by a pure function of the current one, which may be called again.
-
-        Raises:
-            QueueDoesNotExist: there is none.
-            QueueBusy: it was changed by others each time.
-            ApiError: what `change` raises.
-        """
-        for _ in range(STALE_TRIES):
-            written = await self._save(change(await self.current(ref)))
-            if written is not None:
-                return written
-        raise QueueBusy
-
-    async def _save(self, record: QueueRecord) -> QueueRecord | None:
-        dead = QueueRef.parse(record.dead_letter_arn) if record.dead_letter_arn else None
-        stored = {
-            "attributes": dict(record.attributes),
-            "tags": dict(record.tags),
-            "created_at_ms": record.created_at_ms,
-            "modified_at_ms": record.modified_at_ms,
-            "incarnation": record.incarnation,
-        }
-        generation = await self._write(
-            "queues/write",
-            self._prefix(record.ident),
-            [
-                record.ident,
-                record.generation or "",
-                orjson.dumps(stored),
-                record.incarnation,
-                int(record.fifo),
-                dead.ident if dead is not None else "",
-            ],
-        )
-        return self._keep(replace(record, generation=int(generation))) if generation else None
-
-    async def drop(self, ref: QueueRef) -> None:
-        """Delete a queue with all its messages.
-
-        Raises:
-            QueueDoesNotExist: there is none.
-        """
-        self._cache.pop(ref.ident, None)
-        if not await self._write("queues/drop", self._prefix(ref.ident), [ref.ident]):
-            raise QueueDoesNotExist
-
-    async def purge(self, ref: QueueRef, *, now_ms: int, pause_ms: int) -> bool:
-        """Delete all messages of a queue; False where that was done within `pause_ms`.
-
-        Raises:
-            QueueDoesNotExist: there is none.
-        """
-        said = await self._write("queues/purge", self._prefix(ref.ident), [ref.ident, now_ms, pause_ms])
-        if said == b"gone":
-            raise QueueDoesNotExist
-        return bool(said == b"ok")
-
-    async def names(self, account: str, region: str, prefix: str = "") -> list[str]:
-        """Return the names of all queues of an account and region that begin so, in order."""
-        start = f"{account}:{region}:"
-        found: list[str] = []
-        for partition in self._redis.keys.prefixes:
-            with translated():
-                low, high = f"[{start}{prefix}", f"[{start}{prefix}\x7f"
-                found += [i.decode() for i in await self._client.zrangebylex(f"{partition}queues", low, high)]
-        return sorted(ident[len(start) :] for ident in found)
-
-    async def sources(self, ref: QueueRef) -> list[QueueRef]:
-        """Return the queues whose dead letters go to this one, by name."""
-        found: list[QueueRef] = []
-        for partition in self._redis.keys.prefixes:
-            with translated():
-                rows = await self._client.hgetall(f"{partition}deadletters")
-            found += [
-                QueueRef(*ident.decode().split(":")) for ident, dead in rows.items() if dead.decode() == ref.ident
-            ]
-        return sorted(found, key=lambda source: source.name)
-
-    async def idents(self, *, after: str, limit: int) -> list[str]:
-        """Return queues of all accounts and regions, in order, from the first after one; none is missed."""
-        found: list[str] = []
-        low = f"({after}" if after else "-"
-        for partition in self._redis.keys.prefixes:
-            with translated():
-                rows = await self._client.zrangebylex(f"{partition}queues", low, "+", start=0, num=limit)
-            found += [ident.decode() for ident in rows]
-        return sorted(found)[:limit]
-
-    async def expire(self, ident: str, *, now_ms: int) -> bool:
-        """Drop messages past their retention; True where there may be more to drop."""
-        queue = await self.find(*ident.split(":"))
-        if queue is None:
-            return False
-        args = [ident, now_ms, queue.retention_s * 1000, queue.delay_s * 1000]
-        return bool(await self._redis.run("queues/expire", self._prefix(ident), args))
-
-    # Messages
 
     async def send(self, queue: QueueRecord, messages: Sequence[NewMessage], *, now_ms: int) -> list[Sent]:
         """Store messages, all of them, in their order; returns once they are as durable as the store was told to be.
 
-        The caller has checked them (`core/queue_rules.py`).
+        The caller has checked them (`core/queue_message_rules.py`).
 
         Raises:
             QueueDoesNotExist: it is gone.
@@ -374,8 +229,6 @@ class QueueStore:
         visible, in_flight, delayed, oldest = found
         return QueueCounts(visible, in_flight, delayed, int(float(oldest)) if oldest else None)
 
-    # On the way to other queues
-
     async def forward(self, ref: QueueRef, *, now_ms: int) -> int:
         """Send on what is on its way from this queue to others; returns how many there were.
 
@@ -415,20 +268,6 @@ class QueueStore:
             if not {b"stale", b"gone"} & set(results):
                 return ""
         raise QueueBusy
-
-    # Scripts
-
-    def _key(self, ident: str) -> str:
-        return f"{self._prefix(ident)}queue:{ident}"
-
-    def _prefix(self, ident: str) -> str:
-        return self._redis.keys.prefix(ident)
-
-    def _keep(self, record: QueueRecord) -> QueueRecord:
-        self._cache[record.ident] = record
-        if len(self._cache) > CACHED_QUEUES_MAX:
-            self._cache.pop(next(iter(self._cache)))
-        return record
 
     async def _batched(self, script: str, ident: str, args: Args) -> Any:
         """Run a script with what others ask of it in the same partition at the same time."""
@@ -472,12 +311,6 @@ def _pieces(items: Sequence[Args]) -> Iterator[list[Args]]:
         size += more
     if piece:
         yield piece
-
-
-def _decode(ref: QueueRef, generation: int, stored: bytes) -> QueueRecord:
-    return QueueRecord(
-        account=ref.account, region=ref.region, name=ref.name, generation=generation, **orjson.loads(stored)
-    )
 
 
 def _message(queue: QueueRecord, row: Sequence[Any], now_ms: int, visibility_s: int) -> Message:
