@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lambent_platform.contracts.limits import SYNC_PAYLOAD_BYTES
-from lambent_workers.runtime_api import CONNECTIONS_MAX, HEADER_BYTES_MAX, RuntimeApi
+from lambent_workers.runtime_api import CONNECTIONS_MAX, CUT_OFF_GRACE_S, HEADER_BYTES_MAX, RuntimeApi
 from lambent_workers.runtime_link import AnswerKind, Delivery
 
 BASE = "/2018-06-01/runtime"
@@ -285,15 +285,26 @@ async def test_an_error_beside_a_stream(bench: Bench) -> None:
     assert bench.events.parts == [("id-1", b"part")]
 
 
-async def test_a_stream_that_is_cut_off(bench: Bench) -> None:
+@pytest.mark.parametrize("polls", [True, False])
+async def test_a_stream_that_is_cut_off(bench: Bench, polls: bool) -> None:
     """A connection that ends before its stream does is an error, never the end of the stream."""
     client = await streaming(bench)
     client.writer.write(chunk(b"part"))
     await client.writer.drain()
     client.writer.close()
     await asyncio.sleep(0.05)
+    assert bench.events.answers == []
+    if polls:  # a runtime that goes on has not ended
+        other = await bench.client()
+        other.send("GET", NEXT)
+        await asyncio.sleep(0.05)
+    else:
+        await asyncio.sleep(CUT_OFF_GRACE_S)
     [(request_id, body, kind)] = bench.events.answers
     assert (request_id, json.loads(body)["errorType"], kind) == ("id-1", "Runtime.TruncatedResponse", AnswerKind.ERROR)
+    if polls:
+        bench.deliver("id-2")
+        assert (await other.answer())[0] == 200
 
 
 async def test_one_stream_answers_an_event(bench: Bench) -> None:
@@ -334,7 +345,7 @@ async def test_trailers_are_bounded(bench: Bench) -> None:
     client = await streaming(bench)
     client.writer.write(b"0\r\nx: " + b"y" * 400_000)
     assert (await client.answer())[0] == 431
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(CUT_OFF_GRACE_S + 0.05)
     assert [kind for _, _, kind in bench.events.answers] == [AnswerKind.ERROR]
 
 

@@ -41,6 +41,7 @@ CONNECTIONS_MAX: Final = 64
 TRAILER_BYTES_MAX: Final = 262_144
 DEFAULT_STREAM_TYPE: Final = "application/octet-stream"
 TRUNCATED: Final = "Runtime.TruncatedResponse"
+CUT_OFF_GRACE_S: Final = 0.25
 _REASONS: Final = {
     200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
     413: "Payload Too Large", 431: "Request Header Fields Too Large", 503: "Service Unavailable",
@@ -114,6 +115,12 @@ class RuntimeApi:
         if self._poller is connection:
             self._poller = None
         if self._streaming is connection:
+            # Where its process has ended too, that is what to say of it; the word of that comes another way.
+            asyncio.get_running_loop().call_later(CUT_OFF_GRACE_S, self._cut_off, connection)
+
+    def _cut_off(self, connection: Connection) -> None:
+        """End the stream of a connection that is gone, if nothing else has ended it."""
+        if self._streaming is connection:
             message = "The connection ended before the streamed response did"
             error = orjson.dumps({"errorMessage": message, "errorType": TRUNCATED})
             self._end_stream(AnswerKind.ERROR, error)
@@ -170,6 +177,8 @@ class RuntimeApi:
             connection.refuse(404, "NotFound", f"No such operation: {method} {path[:200]}")
 
     def _next(self, connection: Connection, events: RuntimeEvents) -> None:
+        if self._streaming is not None and self._streaming not in self._connections:
+            self._cut_off(self._streaming)
         if self._poller is not None or self._in_flight:
             step = "an invocation is in flight" if self._in_flight else "another request waits for the next invocation"
             connection.refuse(403, "InvalidStateTransition", f"State transition failed for runtime: {step}")

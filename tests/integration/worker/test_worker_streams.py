@@ -37,9 +37,12 @@ base="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime"
 while true; do
   event=$(curl -sS -D /tmp/head "$base/invocation/next")
   id=$(tr -d '\\r' < /tmp/head | grep -i aws-request-id | cut -d' ' -f2)
-  { echo one; sleep 0.4; echo "$event"; } |
-    curl -sS -X POST -H 'Transfer-Encoding: chunked' -H 'Lambda-Runtime-Function-Response-Mode: streaming' \\
-      -H 'Content-Type: text/x' -T - "$base/invocation/$id/response" > /tmp/answer
+  [ "$event" = '"die"' ] && { sleep 0.3; kill -9 $$; } &
+  { echo one; sleep 0.4; [ "$event" = '"break"' ] && kill "$(cat /tmp/sender)"; sleep 0.1; echo "$event"; } | {
+    sh -c 'echo $$ > /tmp/sender; exec curl "$@"' - -sS -X POST -T - "$base/invocation/$id/response" \\
+      -H 'Transfer-Encoding: chunked' -H 'Lambda-Runtime-Function-Response-Mode: streaming' \\
+      -H 'Content-Type: text/x' > /tmp/answer
+  }
   echo "answered $(cat /tmp/answer)"
 done
 """
@@ -177,7 +180,7 @@ async def test_a_worker_that_ends_in_mid_stream(bench: Any) -> None:
 
 
 async def test_a_custom_runtime(bench: Any) -> None:
-    """A shell script streams over the Runtime API, by curl; the same to a caller that wants it whole."""
+    """A shell script streams over the Runtime API, by curl; broken off, or dying, it is an error."""
     version = await bench.deploy(files={"bootstrap": BASH}, runtime="provided.al2023", handler="x", timeout_s=10)
     loop = asyncio.get_running_loop()
     async with bench.stream(version, "ev") as found:
@@ -188,6 +191,11 @@ async def test_a_custom_runtime(bench: Any) -> None:
         assert (data, found.content_type) == (b'one\n"ev"\n', "text/x")
     assert (await bench.invoke(version, "plain")).payload == b'one\n"plain"\n'
     await bench.lines('answered {"status":"OK"}')
+    for event, kind in (("break", "Runtime.TruncatedResponse"), ("die", "Runtime.ExitError")):
+        data, end = await bench.read(version, event)
+        assert data == b"one\n"
+        assert (end.function_error, json.loads(end.payload)["errorType"]) == ("Unhandled", kind)
+    assert (await bench.invoke(version, "plain")).payload == b'one\n"plain"\n'
 
 
 async def test_events_that_stream(bench: Any) -> None:
