@@ -202,3 +202,7 @@ def test_streams_by_the_command(platform: Any) -> None:
     assert (failed.returncode, failed.stdout) == (1, b"part 0\npart 1\npart 2\n")
     assert b"REPORT RequestId" in failed.stderr
     assert b"ValueError: late" in failed.stderr
+    url = [sys.executable, "-m", "lambent.cli.main", "url", name, "--endpoint", platform.endpoint]
+    for option, mode in (("--stream", "RESPONSE_STREAM"), ("--buffered", "BUFFERED")):
+        subprocess.run([*url, "--create", option], check=True, capture_output=True, timeout=30)
+        assert platform.client("lambda").get_function_url_config(FunctionName=name)["InvokeMode"] == mode

@@ -64,10 +64,21 @@ def rm(names: tuple[str, ...], force: bool, endpoint: str | None, region: str | 
 @click.command()
 @click.argument("name")
 @click.option("--create", is_flag=True, help="Give it a URL, open to all, if it has none.")
+@click.option(
+    "--stream/--buffered", default=None, help="Let it pass on what the function streams, or wait for all of it."
+)
 @click.option("--path", is_flag=True, help="Print the form below the endpoint, for clients without wildcard names.")
 @click.option("--delete", is_flag=True, help="Take its URL away.")
 @endpoint_options
-def url(name: str, create: bool, path: bool, delete: bool, endpoint: str | None, region: str | None) -> None:
+def url(
+    name: str,
+    create: bool,
+    stream: bool | None,
+    path: bool,
+    delete: bool,
+    endpoint: str | None,
+    region: str | None,
+) -> None:
     """Print a function's URL."""
     if create and delete:
         raise click.UsageError("--create and --delete cannot go together")
@@ -76,5 +87,5 @@ def url(name: str, create: bool, path: bool, delete: bool, endpoint: str | None,
             client.delete_url(name)
             click.echo(f"{name} has no URL any more", err=True)
             return
-        address = client.url(name, create=create)
+        address = client.url(name, create=create, stream=stream)
         click.echo(client.path_url(name) if path else address)
