@@ -20,6 +20,9 @@ TARGETS_MAX: Final = 5
 TAGS_MAX: Final = 50
 PENDING_MAX: Final = 2000
 """Firings of one schedule that wait for their target: more than a day of minutes. With so many its ticks wait too."""
+FIRINGS_MAX: Final = 200_000
+"""Firings of a partition; with so many, the ticks of those schedules wait that have more than their share."""
+PENDING_SHARE: Final = 100
 RETRIES_DEFAULT: Final = 185
 AGE_S_DEFAULT: Final = 86_400
 

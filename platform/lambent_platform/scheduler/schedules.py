@@ -59,6 +59,8 @@ class ScheduleLoop:
         self._fired = asyncio.Event()
         """There is a new firing, or room to send one."""
         self._sending: set[str] = set()
+        self._crowded: set[str] = set()
+        """Schedules whose ticks wait for room, so that it is said once of each."""
         self.counts = ScheduleCounts()
 
     async def step(self) -> None:
@@ -70,6 +72,7 @@ class ScheduleLoop:
         self._written.set()
         self._fired.set()
         self._sending.clear()
+        self._crowded.clear()
         try:
             async with asyncio.TaskGroup() as group:
                 for partition in self._schedules.prefixes:
@@ -116,8 +119,11 @@ class ScheduleLoop:
         firings = firings_of(record, due.fire_ms, now_ms=now_ms, last=over)
         said = await self._schedules.tick(record, Ticked(firings, due.next_ms, due.passed, over), now_ms=now_ms)
         if said < 0:
-            log.warning("too many firings wait for their target; ticks wait too", schedule=record.arn)
+            if record.id not in self._crowded:
+                self._crowded.add(record.id)
+                log.warning("too many firings wait for their target; ticks wait too", schedule=record.arn)
         elif said:
+            self._crowded.discard(record.id)
             self.counts.ticked += len(due.fire_ms)
             if due.missed_since_ms is not None:
                 self.counts.missed += 1

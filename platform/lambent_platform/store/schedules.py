@@ -14,7 +14,14 @@ from typing import Any, Final
 import orjson
 
 from lambent_platform.contracts.errors import LambentError
-from lambent_platform.contracts.schedules import PENDING_MAX, SCHEDULES_MAX, Firing, SourceRecord
+from lambent_platform.contracts.schedules import (
+    FIRINGS_MAX,
+    PENDING_MAX,
+    PENDING_SHARE,
+    SCHEDULES_MAX,
+    Firing,
+    SourceRecord,
+)
 from lambent_platform.store.redis import RedisStore, translated
 
 LOOK_AGAIN_MS: Final = 1000
@@ -155,6 +162,8 @@ class ScheduleStore:
             "" if ticked.next_ms is None else ticked.next_ms,
             ticked.passed,
             PENDING_MAX,
+            PENDING_SHARE,
+            FIRINGS_MAX,
             now_ms + LOOK_AGAIN_MS,
             int(ticked.over),
         ]
