@@ -31,6 +31,9 @@ from lambent_platform.core.queue_messages import (
 TEXT = {"DataType": "String", "StringValue": "my_value"}
 
 
+ARN = "arn:aws:sqs:us-east-1:000000000000:dead"
+
+
 def queue(name: str = "q", **attributes: object) -> QueueRecord:
     """Make a record."""
     given_ = {key: str(value) for key, value in attributes.items()}
@@ -83,6 +86,10 @@ def test_md5_tells_bytes_from_text() -> None:
         ("a/b/c.d", None),
         ("", None),
         ("http://h/123456789012/q%2Fr", None),
+        ("http://[h/123456789012/q", "123456789012:r:q"),
+        ("http://h/123456789012/q?a=b/c#d", "123456789012:r:q"),
+        ("http://h", None),
+        ("http://h/١٢٣٤٥٦٧٨٩٠١٢/q", None),
     ],
 )
 def test_which_queue(text: str, found: str | None) -> None:
@@ -196,6 +203,10 @@ def test_a_dead_letter_keeps_its_marks() -> None:
         ("Policy", "[]", False),
         ("Policy", "{}", True),
         ("Policy", "", True),
+        ("Policy", '{"a":' + "9" * 5000 + "}", False),
+        ("RedrivePolicy", f'{{"deadLetterTargetArn":"{ARN}","maxReceiveCount":"5"}}', True),
+        ("RedrivePolicy", f'{{"deadLetterTargetArn":"{ARN}","maxReceiveCount":"²"}}', False),
+        ("RedrivePolicy", f'{{"deadLetterTargetArn":"{ARN}","maxReceiveCount":"{"9" * 5000}"}}', False),
         ("RedriveAllowPolicy", '{"redrivePermission":"byQueue"}', False),
         ("RedriveAllowPolicy", '{"redrivePermission":"denyAll"}', True),
         ("RedriveAllowPolicy", '{"redrivePermission":"denyAll","sourceQueueArns":[]}', False),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from lambent_platform.contracts.limits import MIB
 
@@ -28,7 +28,7 @@ IN_FLIGHT_MAX: Final = 120_000
 DEDUPLICATION_MS: Final = 300_000
 """How long a deduplication id, or the id of an attempt to receive, is remembered."""
 
-_ARN: Final = re.compile(r"arn:aws[a-zA-Z-]*:sqs:([a-z0-9-]+):(\d{12}):([A-Za-z0-9_.-]{1,80})")
+_ARN: Final = re.compile(r"arn:aws[a-zA-Z-]*:sqs:([a-z0-9-]+):([0-9]{12}):([A-Za-z0-9_.-]{1,80})")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo")
 
 
@@ -59,10 +59,15 @@ class QueueRef:
         arn = _ARN.fullmatch(text)
         if arn is not None:
             return cls(arn[2], arn[1], arn[3])
-        parts = [unquote(part) for part in urlsplit(text).path.split("/") if part] if "://" in text else text.split("/")
+        if "://" in text:
+            # Not by `urlsplit`, which refuses some hosts, and here any host is as good as another.
+            path = re.split("[?#]", text.partition("://")[2])[0].partition("/")[2]
+            parts = [unquote(part) for part in path.split("/")]
+        else:
+            parts = text.split("/")
         parts = [part for part in parts if part]
         if len(parts) >= 2 and is_queue_name(parts[-1]):
-            return cls(parts[-2], region, parts[-1]) if re.fullmatch(r"\d{12}", parts[-2]) else None
+            return cls(parts[-2], region, parts[-1]) if re.fullmatch(r"[0-9]{12}", parts[-2]) else None
         return cls(account, region, parts[0]) if len(parts) == 1 and is_queue_name(parts[0]) else None
 
     @property

@@ -6,6 +6,7 @@ Source: SQS API reference, "CreateQueue", "SetQueueAttributes", "GetQueueAttribu
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -71,6 +72,7 @@ _FIFO_DEFAULTS: Final = {
     "FifoThroughputLimit": "perQueue",
 }
 RECEIVES_MAX: Final = 1000
+_COUNT: Final = re.compile("[0-9]{1,9}")
 ALLOWED_SOURCES_MAX: Final = 10
 POLICY_BYTES_MAX: Final = 8192
 
@@ -155,7 +157,7 @@ def _check(name: str, value: str, *, fifo: bool) -> None:
 def _map(text: str) -> dict[str, Any] | None:
     try:
         found = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no JSON, or numbers longer than Python reads
         return None
     return found if isinstance(found, dict) else None
 
@@ -175,7 +177,7 @@ def _check_redrive(value: str) -> None:
             f"Only following attributes are supported: [deadLetterTargetArn, maxReceiveCount], not {unknown}."
         )
     count = policy["maxReceiveCount"]
-    if isinstance(count, bool) or not str(count).isdigit() or not 1 <= int(count) <= RECEIVES_MAX:
+    if isinstance(count, bool) or _COUNT.fullmatch(str(count)) is None or not 1 <= int(count) <= RECEIVES_MAX:
         raise invalid(
             f"Invalid value for maxReceiveCount: {count}, valid values are from 1 to {RECEIVES_MAX} both inclusive."
         )

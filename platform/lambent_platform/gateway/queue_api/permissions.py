@@ -90,7 +90,7 @@ def _check(label: str, accounts: list[str], actions: list[str]) -> None:
             reason = "Only the queue owner is allowed to invoke this action."
             raise QueueParameterInvalid.of(f"SQS:{action[:256]}", "ActionName", reason)
     for account in accounts:
-        if re.fullmatch(r"\d{12}", account) is None:
+        if re.fullmatch("[0-9]{12}", account) is None:
             reason = "Unable to verify."
             raise QueueParameterInvalid.of(account[:256], "PrincipalId", reason)
 
