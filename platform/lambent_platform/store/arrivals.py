@@ -8,6 +8,7 @@ queue that nobody waits for costs nothing, and a box holds no more than there ar
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -34,6 +35,7 @@ class Interest:
         self._arrivals = arrivals
         self._ident = ident
         self._event = asyncio.Event()
+        self._registered_s = 0.0
 
     async def wait(self, timeout_s: float) -> bool:
         """Wait until something arrived since the last wait returned (or since the interest began); False after so long.
@@ -46,18 +48,34 @@ class Interest:
         """
         deadline_s = asyncio.get_running_loop().time() + timeout_s
         while not self._event.is_set():
-            left_s = deadline_s - asyncio.get_running_loop().time()
-            if left_s <= 0:
+            now_s = asyncio.get_running_loop().time()
+            if now_s >= deadline_s:
                 return False
-            try:
-                async with asyncio.timeout(min(left_s, REFRESH_S)):
+            # Waits that are cut short again and again, by timers of the caller, must not let it be forgotten.
+            if now_s >= self._registered_s + REFRESH_S:
+                await self.register()
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(min(deadline_s, self._registered_s + REFRESH_S)):
                     await self._event.wait()
-            except TimeoutError:
-                await self._arrivals.register(self._ident)
         self._event.clear()
-        # Before the caller looks: what arrives from now on wakes it again.
-        await self._arrivals.register(self._ident)
+        try:
+            # Before the caller looks: what arrives from now on wakes it again.
+            await self.register()
+        except BaseException:
+            self._event.set()  # perhaps nobody is told of the next arrival: the next wait says so again
+            raise
         return True
+
+    async def register(self) -> None:
+        """Have this process told of the next arrival.
+
+        Raises:
+            StoreUnavailable: Redis is away.
+        """
+        now_s = asyncio.get_running_loop().time()
+        await self._arrivals.register(self._ident)
+        self._registered_s = now_s
 
     def arrived(self) -> None:
         """Wake the waiter."""
@@ -93,7 +111,7 @@ class Arrivals:
         interest = Interest(self, ident)
         self._interests.setdefault(ident, set()).add(interest)
         try:
-            await self.register(ident)
+            await interest.register()
             yield interest
         finally:
             interests = self._interests[ident]
