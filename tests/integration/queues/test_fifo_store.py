@@ -177,3 +177,16 @@ async def test_a_clock_that_goes_back_changes_no_order(queues: Queues) -> None:
     assert await queues.bodies(queue) == []
     await queues.timer.move(5)
     assert await queues.bodies(queue) == ["1", "2"]
+
+
+async def test_an_attempt_that_holds_nothing_any_more(queues: Queues) -> None:
+    """An attempt whose messages came back, or were deleted, receives again as any other does."""
+    queue = await queues.create("q.fifo", VisibilityTimeout=30)
+    await queues.send(queue, *"ab")
+    assert await queues.bodies(queue, 1, attempt_id="t") == ["a"]
+    await queues.timer.move(30)
+    again = await queues.take(queue, 1, attempt_id="t")
+    assert [(m.body, m.attributes["ApproximateReceiveCount"]) for m in again] == [("a", "2")]
+    assert await queues.delete(queue, again) == [None]
+    assert await queues.bodies(queue, 1, attempt_id="t") == ["b"]
+    assert await queues.bodies(queue, 1, attempt_id="t") == ["b"]

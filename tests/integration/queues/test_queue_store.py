@@ -251,3 +251,33 @@ async def test_letters_wait_for_the_scheduler_where_they_cannot_be_sent_on(queue
     await MoveTaskStore(queues.redis, queues.store).step(queue.ref, now_ms=queues.timer.now_ms())
     assert await queues.bodies(dead) == ["poison"]
     assert await MoveTaskStore(queues.redis, queues.store).busy() == []
+
+
+async def test_more_that_is_too_old_than_one_look_drops(queues: Queues) -> None:
+    """However much is past its retention, none of it is received; who waits is told to look again at once."""
+    queue = await queues.create(MessageRetentionPeriod=60)
+    await queues.send(queue, *map(str, range(450)))
+    await queues.timer.move(61)
+    await queues.send(queue, "young")
+    found: list[str] = []
+    for _ in range(4):
+        received = await queues.receive(queue)
+        found += [message.body for message in received.messages]
+        assert received.messages or received.next_ms == queues.timer.now_ms()
+        if received.messages:
+            break
+    assert found == ["young"]
+
+
+async def test_more_dead_letters_than_one_look_sends_out(queues: Queues) -> None:
+    """Who finds nothing but dead letters is told to look again at once, as long as something may be behind them."""
+    dead = await queues.create("dead")
+    queue = await queues.create(VisibilityTimeout=1, RedrivePolicy=redrive(dead, 1))
+    await queues.send(queue, *map(str, range(150)))
+    assert len(await queues.bodies(queue, 150)) == 150
+    await queues.timer.move(1)
+    await queues.send(queue, "fine")
+    first = await queues.receive(queue)
+    assert (first.messages, first.next_ms) == ([], queues.timer.now_ms())
+    assert await queues.bodies(queue) == ["fine"]
+    assert await queues.counts(dead) == (150, 0, 0)

@@ -10,7 +10,7 @@ local ident, now_ms = ARGV[1], tonumber(ARGV[2])
 local fifo = redis.call('HGET', name('queue', ident), 'fifo')
 if not fifo then return 0 end
 promote(ident, fifo == '1', now_ms, tonumber(ARGV[4]))
-local dropped = expire(ident, fifo == '1', now_ms - tonumber(ARGV[3]))
+local more = expire(ident, fifo == '1', now_ms - tonumber(ARGV[3]))
 forget_ids(ident, now_ms, 1000)
 local ids = redis.call('ZCOUNT', name('qdedupdue', ident), '-inf', now_ms)
-return (dropped == EXPIRED_MAX or ids > 0) and 1 or 0
+return (more or ids > 0) and 1 or 0

@@ -29,8 +29,8 @@ elseif task.status ~= 'RUNNING' then
   redis.call('SREM', P .. 'moving', ident)
 else
   promote(ident, fifo, now_ms, tonumber(ARGV[4]))
-  expire(ident, fifo, now_ms - tonumber(ARGV[3]))
-  local most = math.min(tonumber(ARGV[6]), task.to_move - task.moved)
+  local behind = expire(ident, fifo, now_ms - tonumber(ARGV[3]))
+  local most = behind and 0 or math.min(tonumber(ARGV[6]), task.to_move - task.moved)
   local found = most > 0 and redis.call('ZRANGE', name('qready', ident), 0, most - 1, 'WITHSCORES') or {}
   for at = 1, #found, 2 do
     local member, sent = found[at], found[at + 1]

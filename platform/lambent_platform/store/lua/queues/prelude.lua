@@ -120,7 +120,8 @@ local function unready(ident, fifo, member)
   if fifo then redis.call('ZREM', name('qorder', ident), member:sub(18) .. '\1' .. member:sub(1, 16)) end
 end
 
--- Drop waiting messages that were sent before `before_ms`, a bounded number. Returns how many.
+-- Drop waiting messages that were sent before `before_ms`, a bounded number. Returns whether there may be more: then
+-- nothing is to be taken yet, since what is oldest comes first.
 local function expire(ident, fifo, before_ms)
   local old = redis.call('ZRANGEBYSCORE', name('qready', ident), '-inf', before_ms, 'LIMIT', 0, EXPIRED_MAX)
   for _, member in ipairs(old) do
@@ -128,7 +129,7 @@ local function expire(ident, fifo, before_ms)
     forget(ident, member:sub(1, 16))
     if fifo then offer(ident, member:sub(18)) end
   end
-  return #old
+  return #old == EXPIRED_MAX
 end
 
 -- Forget deduplication and attempt ids whose time is over, a bounded number.

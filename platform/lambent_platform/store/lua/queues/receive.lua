@@ -7,8 +7,8 @@
 -- Reads    queue:<ident>, qmsg
 -- Writes   qready, qdelay, qflight, qstate; FIFO: qorder, qgroups, qlocks; qdedup and qdedupdue for the attempt;
 --          qout and outgoing where a message was received too often; qmsg where it is too old or goes out
--- Returns  for each receive { status, next due ('' for none), went out, then for each message: place, count, first
---          receive, message }; status ok, limit (too many in flight), stale or gone
+-- Returns  for each receive { status, next due ('' for none, now_ms where it was too much for one look), went out, then
+--          for each message: place, count, first receive, message }; status ok, limit (too many in flight), stale or gone
 -- Atomic   a message is handed out by one receive alone, and until its time is over by no other
 
 local flight_max = tonumber(ARGV[1])
@@ -99,11 +99,11 @@ for at = 2, #ARGV, 10 do
   else
     local fifo = queue[2] == '1'
     promote(ident, fifo, now_ms, request.delay_ms)
-    expire(ident, fifo, now_ms - request.retention_ms)
+    local behind = expire(ident, fifo, now_ms - request.retention_ms)
     local seen = attempt ~= '' and recall(ident, attempt, now_ms)
-    if seen then
-      repeat_attempt(result, ident, request, seen)
-    else
+    if seen then repeat_attempt(result, ident, request, seen) end
+    -- Where nothing of it is held any more, it is an attempt like any other.
+    if #result == 3 and not behind then
       local room = math.min(request.count, flight_max - redis.call('ZCARD', name('qflight', ident)))
       if room <= 0 then
         result[1] = 'limit'
@@ -118,7 +118,11 @@ for at = 2, #ARGV, 10 do
         remember(ident, attempt, now_ms + ATTEMPT_MS, table.concat(places, ','))
       end
     end
-    if (#result - 3) / 4 < request.count then result[2] = next_due(ident, fifo, request.delay_ms) end
+    if behind or result[3] >= OUT_MAX then
+      result[2] = decimal(now_ms)
+    elseif (#result - 3) / 4 < request.count then
+      result[2] = next_due(ident, fifo, request.delay_ms)
+    end
   end
   results[#results + 1] = result
 end
