@@ -88,7 +88,10 @@ class SourceRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Firing:
-    """One tick on its way to one target. It knows all that it needs: its schedule may be gone by then."""
+    """One tick, or one event that a rule matched, on its way to one target.
+
+    It knows all that it needs: its schedule or rule may be gone by then.
+    """
 
     id: str
     """Made of schedule, tick and target, so that firing twice is firing once."""
@@ -103,6 +106,8 @@ class Firing:
     """When it could first be sent: its age counts from there."""
     target: Mapping[str, Any]
     """In the shape of the service's model."""
+    event: Mapping[str, Any] | None = None
+    """The event that a rule matched; None for a tick."""
     cancellable: bool = False
     """It waits within a flexible window, and is not sent where its schedule is gone or disabled by then."""
     attempts: int = 0

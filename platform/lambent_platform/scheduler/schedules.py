@@ -89,6 +89,7 @@ class ScheduleLoop:
         while True:
             if await self._schedules.woken(partition, wait_s=LOOK_S):
                 self._written.set()
+                self._fired.set()
 
     async def _tick_on(self) -> None:
         while True:

@@ -176,6 +176,13 @@ class ScheduleStore:
         with translated():
             await self._client.zadd(f"{self._prefix(source)}ticks", {source: at_ms}, xx=True)
 
+    async def put(self, source: str, firings: Sequence[Firing], *, due_ms: int) -> bool:
+        """Store firings of a rule that matched an event; False where too many of it are pending."""
+        args: list[Any] = [source, PENDING_MAX, due_ms]
+        for firing in firings:
+            args += [firing.id, orjson.dumps(firing.to_dict())]
+        return bool(await self._redis.run("schedules/put", self._prefix(source), args))
+
     async def firings(self, ids: Sequence[str]) -> list[Firing]:
         """Read firings; those that are over are left out."""
         if not ids:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -101,7 +102,6 @@ async def test_there_is_one_bus(events: Any) -> None:
         ({"ScheduleExpression": "at(2037-01-01T00:00:00)"}, "Parameter ScheduleExpression is not valid."),
         ({"ScheduleExpression": "cron(* * * * * *)"}, "Parameter ScheduleExpression is not valid."),
         ({}, "EventPattern or ScheduleExpression must be specified"),
-        ({"EventPattern": '{"source": ["x"]}'}, "not served here"),
         ({"ScheduleExpression": "rate(1 day)", "Name": "a b"}, "regular expression pattern"),
         ({"ScheduleExpression": "rate(1 day)", "Tags": [{"Key": "aws:x", "Value": ""}]}, "aws:"),
     ],
@@ -237,3 +237,57 @@ async def test_a_change_keeps_the_tick_that_is_due(events: Any, bench: Bench) ->
     await bench.until(2)
     await bench.advance(timedelta(hours=1))
     await eventually(lambda: len(bench.targets.sent) == 4)
+
+
+async def test_events_reach_the_rules_that_match(events: Any, bench: Bench) -> None:
+    """An event goes to every target of every enabled rule whose pattern it matches, once, and to nothing else."""
+    bench.start()
+    pattern = '{"source": ["shop"], "detail": {"total": [{"numeric": [">", 10]}]}}'
+    for name, rule in (("r", pattern), ("all", '{"source": [{"prefix": ""}]}'), ("other", '{"source": ["x"]}')):
+        await events("put_rule", Name=name, EventPattern=rule)
+        await events("put_targets", Rule=name, Targets=[{"Id": "t", "Arn": f"{FUNCTION}-{name}"}])
+    await events("put_targets", Rule="r", Targets=[{"Id": "q", "Arn": QUEUE, "InputPath": "$.detail.total"}])
+    shown = await events("describe_rule", Name="r")
+    assert shown["EventPattern"] == pattern
+    assert "ScheduleExpression" not in shown
+    at = datetime(2026, 5, 1, 8, 0, tzinfo=UTC)
+    entry = {"Source": "shop", "DetailType": "order", "Detail": '{"total": 11}', "Resources": ["a"], "Time": at}
+    answer = await events("put_events", Entries=[entry])
+    assert answer["FailedEntryCount"] == 0
+    sent = {one.arn: one.body for one in await bench.until(3)}
+    assert sent[QUEUE] == 11
+    whole = {
+        "version": "0", "id": answer["Entries"][0]["EventId"], "detail-type": "order", "source": "shop",
+        "account": "000000000000", "time": "2026-05-01T08:00:00Z", "region": "us-east-1", "resources": ["a"],
+        "detail": {"total": 11},
+    }  # fmt: skip
+    assert (sent[f"{FUNCTION}-r"], sent[f"{FUNCTION}-all"]) == (whole, whole)
+    await events("disable_rule", Name="all")
+    await events("put_events", Entries=[{**entry, "Detail": '{"total": 9}'}])
+    await bench.until(3)
+
+
+async def test_entries_that_are_no_events(events: Any) -> None:
+    """Each entry of a batch has its own answer: an id, or AWS's code for what is wrong with it."""
+    good = {"Source": "shop", "DetailType": "order", "Detail": "{}"}
+    bad = [
+        ({"Source": "aws.ec2"}, "NotAuthorizedForSourceException"),
+        ({"Detail": "[1]"}, "MalformedDetail"),
+        ({"Detail": "{"}, "MalformedDetail"),
+        ({"DetailType": ""}, "InvalidArgument"),
+        ({"EventBusName": "other"}, "ResourceNotFoundException"),
+        ({"Detail": json.dumps({"x": "y" * 1024 * 1024})}, "InvalidArgument"),
+    ]
+    answer = await events("put_events", Entries=[good, *({**good, **change} for change, _ in bad)])
+    assert answer["FailedEntryCount"] == len(bad)
+    assert len(answer["Entries"][0]["EventId"]) == 36
+    assert [entry["ErrorCode"] for entry in answer["Entries"][1:]] == [code for _, code in bad]
+
+
+async def test_patterns_are_checked_and_tried(events: Any) -> None:
+    """A pattern that is none is refused in AWS's code; TestEventPattern says what a rule would do."""
+    with refused("InvalidEventPatternException", "Event pattern is not valid. Reason:"):
+        await events("put_rule", Name="r", EventPattern='{"source": "x"}')
+    event = json.dumps({"source": "x", "detail": {}})
+    assert (await events("test_event_pattern", EventPattern='{"source": ["x"]}', Event=event))["Result"] is True
+    assert (await events("test_event_pattern", EventPattern='{"source": ["y"]}', Event=event))["Result"] is False

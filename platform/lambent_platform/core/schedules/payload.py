@@ -49,6 +49,8 @@ def time_text(moment_ms: int) -> str:
 
 def scheduled_event(firing: Firing) -> dict[str, Any]:
     """Return the event that is sent where no input is given."""
+    if firing.event is not None:
+        return dict(firing.event)
     return {
         "version": "0",
         "id": firing.event_id,

@@ -13,11 +13,27 @@ from typing import Any, Final
 from lambent_platform.contracts.errors import ApiError, ValidationFailed
 from lambent_platform.contracts.schedules import DEFAULT_BUS, TAGS_MAX, TARGETS_MAX, rule_arn
 from lambent_platform.core.destinations import target_kind
+from lambent_platform.core.event_pattern import InvalidPattern, Pattern, compile_pattern
 from lambent_platform.core.schedules.expression import ExpressionError, parse_rule
 from lambent_platform.core.schedules.payload import PayloadError, select
 
 _ARN: Final = re.compile(r"arn:aws[a-z-]*:[^:]+:[^:]*:(\d{12})?:.+")
+_GIVEN: Final = ("ScheduleExpression", "EventPattern", "Description", "RoleArn")
 _INPUTS: Final = ("Input", "InputPath", "InputTransformer")
+
+
+def check_pattern(text: str) -> Pattern:
+    """Read an event pattern.
+
+    Raises:
+        ApiError: InvalidEventPatternException.
+    """
+    try:
+        return compile_pattern(text)
+    except InvalidPattern as error:
+        raise ApiError(
+            f"Event pattern is not valid. Reason: {error}", code="InvalidEventPatternException", status=400
+        ) from None
 
 
 def limit_exceeded() -> ApiError:
@@ -35,24 +51,23 @@ def rule_data(
         ValidationFailed: something that the model cannot say.
     """
     text = params.get("ScheduleExpression")
-    if params.get("EventPattern"):
-        raise ValidationFailed(
-            "Parameter EventPattern is not served here, since nothing puts events on this bus; use ScheduleExpression."
-        )
-    if not text:
+    pattern = params.get("EventPattern")
+    if not text and not pattern:
         raise ValidationFailed("Parameter(s) EventPattern or ScheduleExpression must be specified.")
-    try:
-        parse_rule(text)
-    except ExpressionError:
-        raise ValidationFailed("Parameter ScheduleExpression is not valid.") from None
-    same = before is not None and before["ScheduleExpression"] == text
+    if text:
+        try:
+            parse_rule(text)
+        except ExpressionError:
+            raise ValidationFailed("Parameter ScheduleExpression is not valid.") from None
+    if pattern:
+        check_pattern(pattern)
+    same = before is not None and before.get("ScheduleExpression") == text
     return {
         "Name": params["Name"],
         "Arn": rule_arn(account, region, params["Name"]),
         "Account": account,
         "Region": region,
-        "ScheduleExpression": text,
-        **{name: params[name] for name in ("Description", "RoleArn") if params.get(name)},
+        **{name: params[name] for name in _GIVEN if params.get(name)},
         "State": params.get("State", "ENABLED"),
         "EventBusName": DEFAULT_BUS,
         "AnchorMs": before["AnchorMs"] if same and before is not None else now_ms,

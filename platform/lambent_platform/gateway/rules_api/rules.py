@@ -11,7 +11,7 @@ from lambent_platform.core.schedules.rules import limit_exceeded, rule_data
 from lambent_platform.gateway.aws.registry import Params, RequestContext, Result, operation
 from lambent_platform.gateway.rules_api.access import WRITE_TRIES, Data, RuleAccess, busy, check_bus, page
 
-_SHOWN: Final = ("Name", "Arn", "ScheduleExpression", "State", "Description", "RoleArn", "EventBusName")
+_SHOWN: Final = ("Name", "Arn", "ScheduleExpression", "EventPattern", "State", "Description", "RoleArn", "EventBusName")
 
 
 class RuleOperations:
