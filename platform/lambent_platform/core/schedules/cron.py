@@ -17,10 +17,7 @@ import re
 from bisect import bisect_left, bisect_right
 from datetime import datetime
 from functools import lru_cache
-from typing import Final
-
-from croniter import croniter
-from croniter.croniter import CroniterError
+from typing import Any, Final
 
 YEAR_MIN, YEAR_MAX = 1970, 2199
 _MONTH_NAMES: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -108,8 +105,8 @@ class Cron:
             )
         )
         try:
-            croniter(self._fields)
-        except (CroniterError, ValueError, KeyError, IndexError) as error:
+            _iterator(self._fields, None)
+        except (ValueError, TypeError, KeyError, IndexError) as error:
             raise CronError(text) from error
 
     def after(self, moment: datetime) -> datetime | None:
@@ -121,8 +118,8 @@ class Cron:
             if self._years[at] > moment.year:
                 moment = _before_year(self._years[at])
             try:
-                moment = croniter(self._fields, moment).get_next(datetime)
-            except CroniterError:
+                moment = _iterator(self._fields, moment).get_next(datetime)
+            except ValueError:
                 return None  # such as 30 February
             if moment.year in self._years:
                 return moment
@@ -130,7 +127,7 @@ class Cron:
     def before(self, moment: datetime) -> datetime | None:
         """The last time that is not behind `moment`; None where there is none since 1970."""
         moment = moment.replace(second=0, microsecond=0)
-        if moment.year in self._years and croniter.match(self._fields, moment):
+        if moment.year in self._years and _iterator(self._fields, moment).match(self._fields, moment):
             return moment
         while True:
             at = bisect_right(self._years, moment.year)
@@ -139,8 +136,8 @@ class Cron:
             if self._years[at - 1] < moment.year:
                 moment = datetime(self._years[at - 1] + 1, 1, 1)
             try:
-                moment = croniter(self._fields, moment).get_prev(datetime)
-            except CroniterError:
+                moment = _iterator(self._fields, moment).get_prev(datetime)
+            except ValueError:
                 return None
             if moment.year in self._years:
                 return moment
@@ -154,6 +151,13 @@ def parse_cron(text: str) -> Cron:
         CronError: it is none of AWS's.
     """
     return Cron(text)
+
+
+def _iterator(fields: str, moment: datetime | None) -> Any:
+    # Imported by the first cron expression: a start that has none would pay for it with a twentieth of a second.
+    from croniter import croniter
+
+    return croniter(fields, moment)
 
 
 def _before_year(year: int) -> datetime:
