@@ -433,4 +433,4 @@ def test_many_streams_beside_many_calls(platform: Any, functions: Any) -> None:
         finally:
             stop.set()
         assert sizes == [(100 + n) * 65536 for n in range(6)]
-        assert all(one.result(30) > 5 for one in calls)
+        assert all(one.result(30) > 0 for one in calls)
