@@ -24,6 +24,7 @@ from lambent_platform.contracts.mappings import CALL_FAILED, PROCESSED, THROTTLE
 from lambent_platform.core import stream_batches
 from lambent_platform.main.valkey import EmbeddedValkey
 from lambent_platform.scheduler.delivery import Deliverer
+from lambent_platform.scheduler.pollers import stream_session
 from lambent_platform.scheduler.pollers.metrics import PollerMetrics
 from lambent_platform.scheduler.pollers.port import Assignment
 from lambent_platform.scheduler.pollers.stream import StreamPoller
@@ -442,6 +443,22 @@ async def test_what_a_dead_poller_held_comes_again_first(bench: Bench) -> None:
     async with bench.polling(batch_size=2):
         await bench.done(1, 2, 3, 4)
     assert bench.seen[2:] == ["1", "2", "3", "4"]
+
+
+async def test_what_a_poller_before_still_took_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries that a scheduler which led before reads after its successor began are not left pending."""
+    monkeypatch.setattr(stream_session, "STRAYS_S", 0.1)
+    async with bench.polling():
+        await bench.add(1)
+        await bench.done(1)
+        async with bench.client.pipeline(transaction=True) as other:
+            other.xadd(STREAM, {"n": 2})
+            other.xreadgroup(f"lambent:{bench.uuid}", "poller", {STREAM: ">"})
+            await other.execute()
+        assert await bench.pending() == 1
+        await asyncio.sleep(0.2)
+        await bench.add(3)
+        await bench.done(1, 2, 3)
 
 
 async def test_retries_are_counted_across_pollers(bench: Bench) -> None:

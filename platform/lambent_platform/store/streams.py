@@ -114,6 +114,12 @@ class StreamGroup:
         """
         return await self._read(count, after)
 
+    async def pending_count(self) -> int:
+        """How many entries were handed out and not acknowledged."""
+        with _understood():
+            summary = await self._client.xpending(self._stream, self._group)
+        return int(summary["pending"])
+
     async def fresh(self, count: int, *, block_ms: int) -> list[StreamEntry]:
         """Entries that were not handed out yet; waits up to `block_ms` (0: not at all) for the first."""
         return await self._read(count, ">", *(("BLOCK", min(block_ms, BLOCK_MS_MAX)) if block_ms > 0 else ()))

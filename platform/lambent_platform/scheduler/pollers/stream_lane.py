@@ -98,6 +98,8 @@ class Lane:
         self._arrived = asyncio.Event()
         self._waiting: deque[Item] = deque()
         self.waiting_bytes = 0
+        self.held: set[str] = set()
+        """Ids of the entries that wait, or are worked on, and are not acknowledged."""
 
     @property
     def waiting_count(self) -> int:
@@ -106,6 +108,7 @@ class Lane:
 
     def put(self, item: Item) -> None:
         """Add an entry behind the others."""
+        self.held.add(item.entry.id)
         self._waiting.append(item)
         self.waiting_bytes += item.size
         self._arrived.set()
@@ -199,6 +202,7 @@ class Lane:
         step = stream_batches.after(batch, outcome, rules)
         self._count(outcome, len(step.done), len(batch.ids) - len(step.done))
         await self._group.ack(step.done)
+        self.held.difference_update(step.done)
         if step.dropped is not None:
             await self._give_up(step.dropped, items, "RetryAttemptsExhausted", request_id, reply)
         left = await self._left((*step.next, *rest))
@@ -283,10 +287,11 @@ class Lane:
             for first in range(0, len(given_up.entries), BURY_COUNT):
                 part = given_up.entries[first : first + BURY_COUNT]
                 await self._group.bury(dead_letters.key, [(each.id, dead_entry(given_up, each)) for each in part])
-            return
-        if record.on_failure_arn:
-            await self._deliver(record.on_failure_arn, given_up)
-        await self._group.ack(batch.ids)
+        else:
+            if record.on_failure_arn:
+                await self._deliver(record.on_failure_arn, given_up)
+            await self._group.ack(batch.ids)
+        self.held.difference_update(batch.ids)
 
     async def _deliver(self, arn: str, given_up: GivenUp) -> None:
         mapping = self._assignment.record.uuid

@@ -32,6 +32,8 @@ WAITING_BYTES_MAX: Final = 16 * 1024 * 1024
 READ_AHEAD: Final = 2
 """Batches of each lane that may wait while one is worked on."""
 READ_COUNT_MAX: Final = 250
+STRAYS_S: Final = 5.0
+"""How often a reader looks for entries that were handed out, but not to it."""
 ENTRY_BYTES_ASSUMED: Final = 512 * 1024
 """How large entries are taken to be before one was seen, so that the first read brings no more than fits."""
 
@@ -72,6 +74,7 @@ class StreamSession:
             )
             for index, text in enumerate(self._noted)
         ]
+        self._looked_s = 0.0
         self._entry_bytes = ENTRY_BYTES_ASSUMED
         self._filters: tuple[tuple[str, ...], FilterCriteria] = ((), FilterCriteria())
 
@@ -114,12 +117,31 @@ class StreamSession:
             while (count := self._count()) < 1:
                 self._room.clear()
                 await self._room.wait()
+            if cursor is None and await self._strays():
+                cursor = "0-0"
             if cursor is None:
                 await self._hand_out(await self._group.fresh(count, block_ms=BLOCK_MS_MAX), again=False)
                 continue
             entries = await self._group.pending(cursor, count)
             cursor = entries[-1].id if entries else None
-            await self._hand_out(entries, again=True)
+            held = self._held()
+            await self._hand_out([entry for entry in entries if entry.id not in held], again=True)
+
+    async def _strays(self) -> bool:
+        """Whether entries are pending that this reader does not have, looked for now and then.
+
+        A scheduler that led before and was held up may have had a read on its way when this one began, or begin one
+        before it knows: what that read is given belongs to the same consumer, and nobody would ask for it again.
+        """
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._looked_s + STRAYS_S:
+            return False
+        self._looked_s = now_s
+        # Acknowledged first and then no longer held, so that there are never fewer held than pending but for strays.
+        return await self._group.pending_count() > len(self._held())
+
+    def _held(self) -> set[str]:
+        return set().union(*(lane.held for lane in self._lanes))
 
     def _count(self) -> int:
         """How many entries there is room for."""
