@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from lambent_platform.contracts.errors import (
@@ -22,6 +23,7 @@ from lambent_platform.contracts.errors import (
     RecursiveInvocation,
     ResourceNotFound,
     ServiceException,
+    StoreUnavailable,
     TooManyRequests,
 )
 from lambent_platform.contracts.invocation import Reply
@@ -30,6 +32,7 @@ from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.contracts.queues import NewMessage, QueueRecord
 from lambent_platform.core.lineage import TURNS_MAX, next_turn
 from lambent_platform.dispatch.dispatcher import CallOptions
+from lambent_platform.scheduler.pollers import queue_call
 from lambent_platform.scheduler.pollers.metrics import PollerMetrics
 from lambent_platform.scheduler.pollers.port import Assignment
 from lambent_platform.scheduler.pollers.queue_call import QueueCalls
@@ -347,6 +350,25 @@ async def test_batches_fit_into_a_call(bench: Bench) -> None:
     await until(empties(bench, queue), within_s=20)
     assert sorted(body[0] for body in function.seen) == [str(n) for n in range(10)]
     assert max(map(len, function.batches)) <= 6
+
+
+async def test_what_could_not_be_deleted_is_not_overtaken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Redis is away as a batch ends, what follows in its group waits until that batch has come back."""
+    queue, function = await bench.queue("q.fifo", VisibilityTimeout=2), Function(nothing)
+    for n in range(10):
+        await bench.send(queue, str(n) * 1_000_000, group=lambda _: "g")
+    monkeypatch.setattr(queue_call, "DELETE_AGAIN_S", 0.01)
+    delete, refusals = bench.queues.delete, [StoreUnavailable("away")] * queue_call.DELETE_TRIES
+
+    async def away(*args: Any, **more: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return await delete(*args, **more)
+
+    monkeypatch.setattr(bench.queues, "delete", away)
+    bench.poll(function, queue)
+    await until(empties(bench, queue), within_s=30)
+    assert [body[0] for body in function.seen] == [*"012", *"0123456789"], "as many as fit into a call, then all"
 
 
 async def test_filters_drop_what_matches_none(bench: Bench) -> None:

@@ -95,8 +95,10 @@ class QueueCalls:
             if queue.fifo and staying:
                 staying = kept_in_order([one.message for one in batch.held], staying)
         done = [one.message.receipt_handle for one in batch.held if one.message.id not in staying]
-        if done:
-            await self.delete(queue, done)
+        if done and not await self.delete(queue, done):
+            # They come back: what follows in their groups must not be called before them.
+            self.metrics.batch("sqs", "given_up", failed=len(batch.held))
+            return Ended.LOST
         ended = Ended.OK if not staying else Ended.PARTIAL if done else Ended.FAILED
         self.metrics.batch("sqs", ended.value, processed=len(done), failed=len(staying))
         return ended
@@ -167,8 +169,8 @@ class QueueCalls:
         batch.held = [one for one in batch.held if one not in stopped]
         return True
 
-    async def delete(self, queue: QueueRecord, handles: list[str]) -> None:
-        """Delete messages. Those that cannot be come back, and run again."""
+    async def delete(self, queue: QueueRecord, handles: list[str]) -> bool:
+        """Delete messages. Those that cannot be come back, and run again: False where Redis was away for too long."""
         for attempt in range(DELETE_TRIES):
             try:
                 await self.queues.delete(queue, handles, now_ms=self.clock.now_ms())
@@ -176,9 +178,10 @@ class QueueCalls:
                 log.warning("redis is away", queue=queue.arn, error=str(error))
                 await asyncio.sleep(DELETE_AGAIN_S * (attempt + 1))
             except ApiError:
-                return  # the queue is gone, and all that was in it
+                return True  # the queue is gone, and all that was in it
             else:
-                return
+                return True
+        return False
 
     async def extend(self, queue: QueueRecord, batches: list[Batch], *, for_s: int, until_s: float) -> None:
         """Let messages be invisible for so long from now on."""
