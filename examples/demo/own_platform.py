@@ -15,7 +15,7 @@ START_S = 60.0
 """Long, since a busy machine may take its time; it is ready within 2 s otherwise."""
 STOP_S = 15.0
 SHORT_WAITS = (
-    "--idle-timeout-s", "5",
+    "--keep-alive", "fixed", "--idle-timeout-s", "5",
     "--stem-idle-timeout-s", "5",
     "--async-retry-delays-s", "1,2",
 )  # fmt: skip

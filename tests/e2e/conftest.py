@@ -32,6 +32,7 @@ COMMAND_S = 90.0
 PYTHONS = ("python3.13", "python3.12", "python3.11", "python3.14")
 ROLE = "arn:aws:iam::000000000000:role/any"
 FLAGS = {
+    "keep-alive": "fixed",
     "idle-timeout-s": "5",
     "freeze-after-s": "2",
     "stem-idle-timeout-s": "30",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambent_platform.core.idle_history import BINS, EDGES_S, HISTORY_MAX, Window, best_window, bin_of, observed
+from lambent_platform.core.idle_history import BINS, EDGES_S, HISTORY_MAX, Habits, Window, best_window, bin_of, observed
 
 WORTH_S = 1800.0
 
@@ -105,3 +105,45 @@ def test_no_window_costs_less(counts: list[int]) -> None:
     assert found <= cost(Window(0.0, 0.0)) + 1e-6
     for until_s in EDGES_S[1:]:
         assert found <= cost(Window(0.0, until_s)) + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("window", "idle_s", "held", "resident_s"),
+    [
+        (Window(0, 300), 299, True, 299),
+        (Window(0, 300), 301, False, 300),
+        (Window(0, 0), 0, False, 0),
+        (Window(0, 0, 10), 9, True, 9),
+        (Window(0, 5, 10), 20, False, 10),
+        (Window(600, 900, 10), 9, True, 9),
+        (Window(600, 900, 10), 300, False, 10),
+        (Window(600, 900, 10), 700, True, 110),
+        (Window(600, 900, 10), 5000, False, 310),
+    ],
+)
+def test_what_a_window_holds_and_costs(window: Window, idle_s: float, held: bool, resident_s: float) -> None:
+    """A window that begins late holds what lingers and what comes in it, and costs both."""
+    assert (window.holds(idle_s), window.resident_s(idle_s)) == (held, resident_s)
+
+
+@pytest.mark.parametrize("period_s", [5.0, 40.0, 900.0])
+def test_no_gap_is_shorter_than_what_it_costs(period_s: float) -> None:
+    """An environment is not ended for less than the least gap, but kept from the call on; for more it is."""
+    found = best_window(history(period_s), cold_start_worth_s=WORTH_S, gap_min_s=60, linger_s=10)
+    assert found.holds(period_s)
+    assert (found.from_s > 0) == (period_s > 60)
+    assert found.from_s == 0 or found.from_s >= 60
+
+
+def test_lingering_is_counted() -> None:
+    """Calls that come while an environment lingers do not make it stay longer."""
+    found = best_window(history(2.0), cold_start_worth_s=10, linger_s=10)
+    assert found.first_end_s == 10
+    assert 2 < best_window(history(2.0), cold_start_worth_s=10).until_s < 5
+
+
+def test_how_often_a_function_returns() -> None:
+    """The rate of returns is one over the mean idle time, as well as bins can tell; of nothing known it is 0."""
+    assert Habits().returns_per_s == 0
+    assert 1 / 700 < Habits(counts=history(600.0)).returns_per_s < 1 / 500
+    assert Habits(counts=history(600.0, 10.0)).observations == 100

@@ -78,6 +78,7 @@ class Environment:
         self.id = environment_id
         self.version = version
         self.target = version.target
+        self.ident = version.ref.ident
         self.state = _State.STARTING
         self.condemned = False
         """It takes no further event after the one that runs."""
@@ -89,6 +90,8 @@ class Environment:
         """An event that this environment was started for: it runs it first."""
         self.origin: Origin = "fresh"
         """Whether its sandbox was a stem."""
+        self.last_call_ms = 0
+        """When its function was last called, if it was brought up ahead of the next call (liveness time); else 0."""
         self.retiring = False
         """It is being taken out of service."""
         self.starting: asyncio.Task[None] | None = None
@@ -99,7 +102,8 @@ class Environment:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._started_at_ms = time.time_ns() // 1_000_000
-        self.idle_since = time.monotonic()
+        self._made_at = time.monotonic()
+        self.idle_since = self._made_at
         self._walls: Walls | None = None
         self._link: RuntimeLink | None = None
         self._loaded = False
@@ -122,6 +126,11 @@ class Environment:
     def callable(self) -> bool:
         """Whether it can be given an event now."""
         return self.state in CALLABLE
+
+    @property
+    def expecting(self) -> bool:
+        """Whether it was brought up ahead of a call that has not come: its function is idle for longer than it is."""
+        return self.idle_since < self._made_at
 
     @property
     def work(self) -> Work | None:

@@ -8,6 +8,8 @@ freezing, retiring. Whatever the worker cannot run goes back in front of its que
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, Final
@@ -23,6 +25,7 @@ from lambent_platform.contracts.response_streams import Credit
 from lambent_platform.core import retries
 from lambent_platform.core.keepalive import Idle, idle_action
 from lambent_platform.store.fleet import FleetStore
+from lambent_platform.store.habits import HabitStore
 from lambent_platform.store.invocations import (
     Call,
     InboxItem,
@@ -44,6 +47,7 @@ from lambent_workers.finisher import BACKOFF_S, Finisher
 from lambent_workers.heartbeat import Heartbeat
 from lambent_workers.hot_folder import FolderRefused, HotFolders
 from lambent_workers.hot_reload import HotReload
+from lambent_workers.keeping import Keeping
 from lambent_workers.logs import LogPump
 from lambent_workers.metrics import WorkerMetrics
 from lambent_workers.outcomes import outcome_of, outcome_of_expired, outcome_of_failure
@@ -74,6 +78,7 @@ class Worker:
         invocations: InvocationStore,
         streams: ResponseStreamStore,
         fleet: FleetStore,
+        habits: HabitStore,
         driver: Driver,
         driver_info: DriverInfo,
         code: CodeCache,
@@ -100,6 +105,9 @@ class Worker:
         )  # fmt: skip
         self._hot_reload = HotReload(self, folders)
         self._heartbeat = Heartbeat(fleet, liveness_ms, record=self._record, environments=self._records)
+        self._keeping = Keeping(
+            habits, settings.keepalive, now_ms=self._heartbeat.now_ms, environments=self.environments.values
+        )
         self._finisher = Finisher(
             invocations, settings.worker_id, liveness_ms=self._heartbeat.now_ms, taken=self._after
         )
@@ -129,6 +137,7 @@ class Worker:
             asyncio.create_task(self._streams.run(), name="streams"),
             asyncio.create_task(self._heartbeat.run(self._give_up), name="heartbeat"),
             asyncio.create_task(self._housekeeping(), name="housekeeping"),
+            asyncio.create_task(self._keeping.run(), name="keeping"),
             asyncio.create_task(self._reconciler.run(self.settings.reconcile_interval_s), name="reconciler"),
         ]
         inboxes = [
@@ -257,6 +266,7 @@ class Worker:
 
     def _run(self, environment: Environment, work: Work) -> None:
         self._metrics.began(work)
+        self._keeping.began(environment.ident)
         environment.run(work)
 
     async def _reload(self, environment: Environment, work: Work) -> None:
@@ -286,7 +296,9 @@ class Worker:
             self.spawn(self._withdraw(order.environment_id, version.target), "withdraw")
             return
         if order.environment_id not in self.environments:
-            self.start(order.environment_id, version)
+            environment = self.start(order.environment_id, version)
+            environment.last_call_ms = order.last_call_ms
+            self._keeping.ordered(environment.ident, last_call_ms=order.last_call_ms)
 
     def start(self, environment_id: str, version: FunctionVersion) -> Environment:
         """Bring up an environment under this id."""
@@ -322,6 +334,8 @@ class Worker:
     def ready(self, environment: Environment) -> None:
         """Offer an environment whose handler is loaded (or whose init takes long)."""
         held, environment.held = environment.held, None
+        if environment.last_call_ms:  # it was brought up ahead of a call: the function's idle time began before
+            environment.idle_since -= max(0, self._heartbeat.now_ms() - environment.last_call_ms) / 1000
         if held is not None:
             self._run(environment, held)
         else:
@@ -350,6 +364,7 @@ class Worker:
     def loaded(self, environment: Environment, init_s: float) -> None:
         """Measure an init that has succeeded."""
         self._metrics.phase("init", environment.origin, init_s)
+        self._keeping.loaded(environment.ident, init_s)
 
     def failed_to_start(self, environment: Environment, error: bytes) -> None:
         """Answer one call that waits for this target with what its init failed of."""
@@ -388,6 +403,7 @@ class Worker:
     def ended(self, environment: Environment, ended: Ended) -> None:
         """Give the end of a call back."""
         self.stems.use(environment.version.runtime)
+        self._keeping.ended(environment.ident)
         self._finisher.finish(self._outcome(environment, ended))
         if not ended.keep:
             self._end(environment)
@@ -445,7 +461,7 @@ class Worker:
     async def _retire(self, environment: Environment) -> None:
         try:
             idle_s = time.monotonic() - environment.idle_since
-            stranded = idle_s > self.settings.keepalive.idle_timeout_s + STRANDED_S
+            stranded = idle_s > self._keeping.until_s(environment, idle_s, further=False) + STRANDED_S
             out = await self._invocations.retire(
                 self.settings.worker_id, environment.id, environment.target, dead=stranded
             )
@@ -455,6 +471,9 @@ class Worker:
             environment.retiring = False
         if out and environment.callable:
             self._end(environment)
+            if not any(one.target == environment.target for one in self.environments.values()):
+                with contextlib.suppress(StoreUnavailable):
+                    await self._keeping.expect(environment, idle_s)
 
     def _discard(self, environment: Environment) -> None:
         """End an environment whose slot may still be in service."""
@@ -496,8 +515,10 @@ class Worker:
             now = time.monotonic()
             if self._draining:
                 continue
-            for environment in list(self.environments.values()):
-                action = idle_action(self.settings.keepalive, environment.state, now - environment.idle_since)
+            for environment, further in self._idle():
+                idle_s = now - environment.idle_since
+                until_s = self._keeping.until_s(environment, idle_s, further=further)
+                action = idle_action(self.settings.keepalive, environment.state, idle_s, until_s=until_s)
                 if action is Idle.RETIRE:
                     self.retire(environment)
                 elif action is Idle.FREEZE and not environment.retiring:
@@ -507,6 +528,15 @@ class Worker:
                 self.stems.tend()
             if tick % 2 == 0:
                 await self._retire_what_is_not_deployed()
+
+    def _idle(self) -> list[tuple[Environment, bool]]:
+        """What is idle, and whether another environment of the same target is busy, or was called later."""
+        newest: dict[str, float] = {}
+        idle = [one for one in self.environments.values() if one.callable]
+        for one in self.environments.values():
+            since = one.idle_since if one.callable else math.inf if one.state is EnvironmentState.BUSY else -math.inf
+            newest[one.target] = max(since, newest.get(one.target, -math.inf))
+        return [(one, one.idle_since < newest[one.target]) for one in idle]
 
     async def _retire_what_is_not_deployed(self) -> None:
         idle = [environment for environment in self.environments.values() if environment.callable]

@@ -5,21 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, Literal
 
 from lambent_platform.contracts.environment import EnvironmentState
 from lambent_platform.contracts.function import FunctionVersion
 from lambent_platform.contracts.limits import EPHEMERAL_MB_MIN
+from lambent_platform.core.idle_history import Habits, Window, best_window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepAlive:
     """The operator's wishes. Times in seconds of liveness time."""
 
+    keep_alive: Literal["history", "fixed"] = "fixed"
+    """Whether each function's own history decides how long it is kept."""
+    cold_start_worth_s: float = 1800.0
+    """By history: a cold start is as bad as keeping the function's memory in vain for so long."""
     idle_timeout_s: float = 300.0
-    """From an environment's last call until it is gone."""
+    """From an environment's last call until it is gone. By history this is for functions of which too little is known,
+    and for environments that a function has beyond one."""
+    observations_min: int = 5
+    """Idle times that must be known of a function before they decide."""
+    linger_s: float = 10.0
+    """By history: how long an environment is kept in any case."""
+    gap_min_s: float = 60.0
+    """By history: no environment is ended to be brought up again sooner than so long after the call."""
     freeze_after_s: float = 10.0
-    """From an environment's last call until its processes are stopped; at or over `idle_timeout_s`: never."""
+    """From an environment's last call until its processes are stopped; later than its end: never."""
     stems: int = 1
     """Stems kept for each runtime in use."""
     stem_idle_timeout_s: float = 300.0
@@ -34,11 +46,32 @@ class Idle(Enum):
     RETIRE = "retire"
 
 
-def idle_action(policy: KeepAlive, state: EnvironmentState, idle_s: float) -> Idle:
-    """Decide about one environment that was last called `idle_s` ago (or became ready then)."""
+def window_of(policy: KeepAlive, habits: Habits) -> Window:
+    """Decide when, after its last call, an environment of a function is kept."""
+    if policy.keep_alive == "fixed" or habits.observations < policy.observations_min:
+        return Window(0.0, policy.idle_timeout_s)
+    return best_window(
+        habits.counts,
+        cold_start_worth_s=policy.cold_start_worth_s,
+        gap_min_s=policy.gap_min_s,
+        linger_s=policy.linger_s,
+    )
+
+
+def kept_s(policy: KeepAlive, window: Window, *, expected: bool = False, further: bool = False) -> float:
+    """Return the idle time at which an environment goes.
+
+    `expected`: it was brought up ahead of the next call. `further`: another one of its function was called later.
+    """
+    until_s = window.until_s if expected else window.first_end_s
+    return min(until_s, policy.idle_timeout_s) if further else until_s
+
+
+def idle_action(policy: KeepAlive, state: EnvironmentState, idle_s: float, *, until_s: float) -> Idle:
+    """Decide about one environment that was last called `idle_s` ago, or became ready then, and goes at `until_s`."""
     if state not in (EnvironmentState.READY, EnvironmentState.FROZEN):
         return Idle.KEEP
-    if idle_s >= policy.idle_timeout_s:
+    if idle_s >= until_s:
         return Idle.RETIRE
     if state is EnvironmentState.READY and idle_s >= policy.freeze_after_s:
         return Idle.FREEZE

@@ -27,6 +27,8 @@ from lambent_platform.scheduler.connections import PAUSE_S as CONNECTIONS_PAUSE_
 from lambent_platform.scheduler.connections import ConnectionLoop
 from lambent_platform.scheduler.delivery import Deliverer
 from lambent_platform.scheduler.events import EventLoop
+from lambent_platform.scheduler.expected import PAUSE_S as EXPECTED_PAUSE_S
+from lambent_platform.scheduler.expected import ExpectedLoop
 from lambent_platform.scheduler.fleet import FleetLoop
 from lambent_platform.scheduler.janitor import Janitor
 from lambent_platform.scheduler.metrics import PAUSE_S as METRICS_PAUSE_S
@@ -132,6 +134,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, on_queued: Callable[[]
                     Loop("pollers", pollers.step, POLLERS_AGAIN_S),
                     Loop("connections", connections.step, CONNECTIONS_PAUSE_S),
                     Loop("schedules", schedules.step, 0.0),
+                    Loop("expected", ExpectedLoop(redis, fleet, functions).step, EXPECTED_PAUSE_S),
                     Loop("preparation", preparation.step, 0.0),
                     Loop("janitor", janitor.step, settings.janitor_pause_s),
                     Loop("metrics", metrics.step, METRICS_PAUSE_S),

@@ -67,7 +67,18 @@ class Settings(BaseSettings):
     hot_reload_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="Folders below which functions may run from a folder: /srv/apps,/home/me/src; any if empty."
     )
-    idle_timeout_s: float = Field(300, ge=0, le=86_400, description="Last call until its environment is gone.")
+    keep_alive: Literal["history", "fixed"] = Field(
+        "history", description="How long idle functions are kept: by each one's own history, or --idle-timeout-s."
+    )
+    idle_timeout_s: float = Field(
+        300,
+        ge=0,
+        le=86_400,
+        description="Last call until its environment is gone; by history, while too little is known of its function.",
+    )
+    cold_start_worth_s: float = Field(
+        1800, ge=1, le=86_400, description="By history: a cold start is as bad as keeping a function so long in vain."
+    )
     freeze_after_s: float = Field(10, ge=0, le=86_400, description="Last call until its environment is frozen.")
     stem_idle_timeout_s: float = Field(300, ge=0, le=86_400, description="Last call of a runtime until its stems go.")
     stems: int = Field(1, ge=0, le=64, description="Sandboxes kept started ahead, for each runtime in use.")

@@ -29,6 +29,7 @@ from lambent_platform.main.role import CannotStart, run_role
 from lambent_platform.main.settings import Settings, is_loopback
 from lambent_platform.main.stores import open_objects, open_store
 from lambent_platform.store.fleet import FleetStore
+from lambent_platform.store.habits import HabitStore
 from lambent_platform.store.invocations import InvocationStore
 from lambent_platform.store.logs import LogStore
 from lambent_platform.store.metrics import MetricsStore, published
@@ -45,7 +46,14 @@ LOOK_S: Final = 1.0
 """How soon a worker sees an image that a builder made for it."""
 LOG_BURST_S: Final = 4
 """A function that printed nothing for a while may print this many seconds' worth at once."""
-_KEEPING: Final = ("idle_timeout_s", "freeze_after_s", "stem_idle_timeout_s", "stems")
+_KEEPING: Final = (
+    "keep_alive",
+    "cold_start_worth_s",
+    "idle_timeout_s",
+    "freeze_after_s",
+    "stem_idle_timeout_s",
+    "stems",
+)
 _PLACE: Final = ("pool", "worker_id", "capacity_mb", "capacity_overcommit", "public_url", "host", "port", "unsafe")
 _WALLS: Final = ("sandbox", "docker_runtime", "runtime_images", "egress_allow", "hot_reload_roots")
 _REST: Final = ("durability", "async_retry_delays_s", "log_retention_days", "log_rate_kb_s", "drain_s", "alive_file")
@@ -90,6 +98,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 invocations=InvocationStore(redis, wait_for_disk=settings.durability == "always"),
                 streams=ResponseStreamStore(redis),
                 fleet=fleet,
+                habits=HabitStore(redis),
                 driver=driver,
                 driver_info=replace(info, runtimes=runtimes),
                 code=CodeCache(open_objects(settings), folder.path / "cache"),

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import uuid
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 import structlog
 
 from lambent_platform.contracts.clock import EventClock
-from lambent_platform.contracts.environment import EnvironmentRecord, EnvironmentState, WorkerRecord
 from lambent_platform.contracts.function import FunctionRecord, FunctionVersion
 from lambent_platform.contracts.names import split_target
 from lambent_platform.core import retries
-from lambent_platform.core.capacity import (
-    Demand,
-    Idle,
-    WorkerLoad,
-    choose_victims,
-    choose_worker,
-    environments_wanted,
-    take_turns,
-)
+from lambent_platform.core.capacity import Demand, choose_victims, environments_wanted, take_turns
+from lambent_platform.scheduler.fleet_snapshot import FleetSnapshot
 from lambent_platform.store.demand import DemandStore, Waiting
 from lambent_platform.store.fleet import FleetStore, StartOrder
-from lambent_platform.store.invocations import InvocationStore, start_order
+from lambent_platform.store.habits import HabitStore, Note
+from lambent_platform.store.invocations import InvocationStore
 from lambent_platform.store.redis import RedisStore
 
 TICK_S: Final = 1.0
@@ -35,8 +25,6 @@ TICK_S: Final = 1.0
 LOOK_AGAIN_S: Final = (0.01, 0.02, 0.04, 0.08, 0.16)
 """How soon it looks again at what waits, after so many looks in a row that ordered nothing."""
 LINGER_MS: Final = 1_000
-STARTING: Final = frozenset({EnvironmentState.STARTING, EnvironmentState.INIT})
-IDLE: Final = frozenset({EnvironmentState.READY, EnvironmentState.FROZEN})
 
 log = structlog.get_logger("scheduler")
 
@@ -46,63 +34,6 @@ class Functions(Protocol):
 
     async def load(self, ident: str) -> FunctionRecord | None:
         """One function with its versions."""
-
-
-@dataclass(slots=True)
-class _Fleet:
-    """The fleet as one pass sees it; what the pass orders is counted at once."""
-
-    workers: list[WorkerLoad]
-    environments: list[EnvironmentRecord]
-
-    @classmethod
-    def of(cls, workers: Sequence[WorkerRecord], environments: list[EnvironmentRecord]) -> _Fleet:
-        used: Counter[str] = Counter()
-        starting: Counter[str] = Counter()
-        for one in environments:
-            used[one.worker] += one.memory_mb
-            starting[one.worker] += one.state in STARTING
-        loads = [
-            WorkerLoad(
-                id=w.id,
-                pool=w.pool,
-                capacity_mb=w.capacity_mb,
-                used_mb=used[w.id],
-                architecture=w.architecture,
-                runtimes=w.runtimes,
-                draining=w.draining,
-                starting=starting[w.id],
-                starts_max=w.starts_max,
-            )
-            for w in workers
-        ]
-        return cls(loads, environments)
-
-    def stems(self, runtime: str) -> frozenset[str]:
-        return frozenset(e.worker for e in self.environments if not e.target and e.runtime == runtime)
-
-    def count(self, target: str) -> tuple[int, int]:
-        """(starting, running) environments of a target."""
-        mine = [e.state in STARTING for e in self.environments if e.target == target]
-        return sum(mine), len(mine) - sum(mine)
-
-    def idle(self, target: str) -> list[Idle]:
-        """Environments of other targets that wait for a call."""
-        return [
-            Idle(e.id, e.worker, e.memory_mb, e.idle_since_ms)
-            for e in self.environments
-            if e.target and e.target != target and e.state in IDLE
-        ]
-
-    def forget(self, environment_ids: Sequence[str]) -> None:
-        self.environments = [e for e in self.environments if e.id not in environment_ids]
-
-    def take(self, record: EnvironmentRecord) -> None:
-        self.environments.append(record)
-        self.workers = [
-            replace(w, used_mb=w.used_mb + record.memory_mb, starting=w.starting + 1) if w.id == record.worker else w
-            for w in self.workers
-        ]
 
 
 class CapacityLoop:
@@ -124,6 +55,7 @@ class CapacityLoop:
         self._fleet = fleet
         self._invocations = invocations
         self._functions = functions
+        self._habits = HabitStore(redis)
         self._clock = clock
         self._account_concurrency = account_concurrency
         self._idle_looks: int | None = None
@@ -149,8 +81,7 @@ class CapacityLoop:
             self.wanted = 0
             return
         self._idle_looks = 0 if looks is None or woken else looks + 1
-        workers = await self._fleet.workers()
-        fleet = _Fleet.of(workers, await self._fleet.environments([w.id for w in workers]))
+        fleet = await FleetSnapshot.read(self._fleet)
         now_ms = await self._redis.now_ms()
         wants: dict[str, tuple[int, int]] = {}
         versions: dict[str, FunctionVersion] = {}
@@ -165,13 +96,21 @@ class CapacityLoop:
                 versions[one.target] = known[1]
                 wants[one.target] = await self._wanted(one, *known, fleet, now_ms)
         self.wanted = sum(missing for _, missing in wants.values())
+        at_zero = [target for target in wants if fleet.count(target) == (0, 0)]
         orders = await self._orders(wants, versions, fleet, now_ms)
         if orders:
             self._idle_looks = 0
             self.ordered += len(orders)
             await self._fleet.start(orders)
+            await self._note_cold(set(at_zero) & {order.record.target for order in orders}, now_ms)
 
-    async def _forget(self, target: str, fleet: _Fleet, now_ms: int) -> None:
+    async def _note_cold(self, targets: Collection[str], now_ms: int) -> None:
+        """Note, for how long to keep their functions in future, that calls found nothing of these targets."""
+        await self._habits.note(
+            [Note(split_target(one)[0], "cold", self._queued_at_ms.get(one, now_ms)) for one in sorted(targets)]
+        )
+
+    async def _forget(self, target: str, fleet: FleetSnapshot, now_ms: int) -> None:
         """Take a target off the list of what waits.
 
         While it has environments it stays for a moment: calls that come and go in a busy function's queue would
@@ -213,7 +152,7 @@ class CapacityLoop:
                 log.warning("event without a function", function=event.meta.function_arn, request_id=event.id)
 
     async def _wanted(
-        self, one: Waiting, record: FunctionRecord, version: FunctionVersion, fleet: _Fleet, now_ms: int
+        self, one: Waiting, record: FunctionRecord, version: FunctionVersion, fleet: FleetSnapshot, now_ms: int
     ) -> tuple[int, int]:
         """How many environments of a target are on their way, and how many more it should get."""
         reserved = record.reserved_concurrency
@@ -238,7 +177,7 @@ class CapacityLoop:
         self,
         wants: Mapping[str, tuple[int, int]],
         versions: Mapping[str, FunctionVersion],
-        fleet: _Fleet,
+        fleet: FleetSnapshot,
         now_ms: int,
     ) -> list[StartOrder]:
         """Place what is wanted, by turns; for a target that finds no memory others' idle environments end."""
@@ -247,7 +186,7 @@ class CapacityLoop:
         for target in take_turns(wants):
             if target in full:
                 continue
-            order = self._order(versions[target], fleet, now_ms)
+            order = fleet.place(versions[target], now_ms)
             if order is not None:
                 orders.append(order)
                 continue
@@ -256,31 +195,7 @@ class CapacityLoop:
                 await self._make_room(versions[target], fleet)
         return orders
 
-    def _order(self, version: FunctionVersion, fleet: _Fleet, now_ms: int) -> StartOrder | None:
-        """Place one environment; None where no worker has room."""
-        worker = choose_worker(
-            fleet.workers,
-            memory_mb=version.memory_mb,
-            runtime=version.runtime,
-            pool=version.pool,
-            architecture=version.architecture,
-            with_stem=fleet.stems(version.runtime),
-        )
-        if worker is None:
-            return None
-        environment = EnvironmentRecord(
-            id=uuid.uuid4().hex,
-            worker=worker,
-            target=version.target,
-            runtime=version.runtime,
-            state=EnvironmentState.STARTING,
-            memory_mb=version.memory_mb,
-            started_at_ms=now_ms,
-        )
-        fleet.take(environment)
-        return StartOrder(environment, start_order(environment.id, version.to_dict()))
-
-    async def _make_room(self, version: FunctionVersion, fleet: _Fleet) -> None:
+    async def _make_room(self, version: FunctionVersion, fleet: FleetSnapshot) -> None:
         """Let idle environments of others end; what they free wakes this loop again."""
         victims = choose_victims(
             fleet.workers,

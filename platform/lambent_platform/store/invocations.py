@@ -76,6 +76,8 @@ class Start:
 
     environment_id: str
     version: dict[str, Any]
+    last_call_ms: int = 0
+    """When the function was last called (liveness time), where this is ahead of the next call; 0: a call waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def _item(data: bytes) -> InboxItem:
     head, _, rest = data.partition(b"\n")
     if head == b"START":
         order = orjson.loads(rest)
-        return Start(order["environment"], order["version"])
+        return Start(order["environment"], order["version"], order.get("last_call_ms", 0))
     if head == b"RETIRE":
         return Retire(rest.decode())
     if head == b"CREDIT":
@@ -147,9 +149,10 @@ def _item(data: bytes) -> InboxItem:
     return Call(head.decode(), decode_work(rest))
 
 
-def start_order(environment_id: str, version: dict[str, Any]) -> bytes:
+def start_order(environment_id: str, version: dict[str, Any], *, last_call_ms: int = 0) -> bytes:
     """Encode the inbox item that `Start` is read from."""
-    return b"START\n" + orjson.dumps({"environment": environment_id, "version": version})
+    order = {"environment": environment_id, "version": version, "last_call_ms": last_call_ms}
+    return b"START\n" + orjson.dumps(order)
 
 
 def retire_order(environment_id: str) -> bytes:

@@ -19,6 +19,8 @@ version of the schema. `ident` is `account:region:name`, `target` one deployed s
                 taken:<id> STRING, for a while: an event that must not be accepted again was
     counts      running HASH ident → calls now, `*` → those without reserved concurrency · meter:<ident> HASH
     demand      demand SET of targets that wait · wake LIST the scheduler sleeps on
+    habits      habits:<ident> HASH of idle times by bin, and how calls found it: lua/habits.lua
+                expected ZSET target → when an environment of it shall be brought up, though nothing waits for it
     stacks      stack:<ident> HASH body, revision · stacks ZSET of idents: see stacks.py
     builds      job:<id> HASH · wake-preparation LIST the preparation loop sleeps on
     logs        loggroups ZSET · logstreams, logchunks, logfirsts, logtail:<group>: see logs.py

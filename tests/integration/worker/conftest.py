@@ -27,6 +27,7 @@ from lambent_platform.contracts.limits import STREAM_BYTES
 from lambent_platform.core.keepalive import KeepAlive
 from lambent_platform.dispatch.streams import ReplyStream, StreamBox
 from lambent_platform.store.fleet import FleetStore, StartOrder
+from lambent_platform.store.habits import HabitStore
 from lambent_platform.store.invocations import InvocationStore, Placement, start_order
 from lambent_platform.store.logs import LogEvent
 from lambent_platform.store.objects import ObjectStore
@@ -258,7 +259,7 @@ def make(redis_url: str) -> Make:
                         reconcile_interval_s=reconcile_interval_s, stream_bytes_max=stream_bytes_max,
                     ),
                     invocations=InvocationStore(own), streams=ResponseStreamStore(own), fleet=FleetStore(own),
-                    driver=driver, driver_info=info,
+                    habits=HabitStore(own),                     driver=driver, driver_info=info,
                     code=CodeCache(objects, folder / "cache"), logs=pump, clock=SystemClock(),
                     liveness_ms=own.now_ms,
                 )  # fmt: skip

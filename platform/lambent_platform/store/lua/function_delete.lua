@@ -3,7 +3,7 @@
 -- KEYS[1]  prefix of the partition
 -- ARGV     ident · generation that was read · name of its usage (`account:region`) · bytes of its code
 --          · then the ids of its URLs
--- Writes   fn:<ident>, fns, preparing, urls, reserved, usage, deleted
+-- Writes   fn:<ident>, habits:<ident>, fns, preparing, urls, reserved, usage, deleted
 -- Returns  1, or 0 where it was changed since
 -- Atomic   all of it or nothing. What is queued for it is found by the scheduler, whose wake-up this is too;
 --          what it leaves behind (meter:<ident>, dead:<ident>) is removed later, by what `deleted` says.
@@ -16,7 +16,7 @@ if reserved then
   redis.call('HINCRBY', P .. 'reserved', '*', -number(reserved))
   redis.call('HDEL', P .. 'reserved', ident)
 end
-redis.call('DEL', fn)
+redis.call('DEL', fn, P .. 'habits:' .. ident)
 local time = redis.call('TIME')
 redis.call('ZADD', P .. 'deleted', time[1] * 1000 + math.floor(time[2] / 1000), ident)
 redis.call('ZREM', P .. 'fns', ident)
