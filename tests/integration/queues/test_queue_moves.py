@@ -157,3 +157,20 @@ async def test_queues_that_nobody_reads_are_emptied(dead: Dead) -> None:
     assert await dead.api.attribute(dead.dead, "ApproximateNumberOfMessages") == "0"
     ident = "000000000000:us-east-1:dead"
     assert await dead.api.redis.client.exists(f"{dead.api.redis.keys.prefix(ident)}qmsg:{ident}") == 0
+
+
+async def test_a_queue_in_a_bad_state_holds_up_no_other(dead: Dead) -> None:
+    """Tasks and retentions of other queues go on beside one whose stored state nobody can read."""
+    await dead.start()
+    for name in ("a-first", "z-last"):
+        await dead.api.create(name)
+        ident = f"000000000000:us-east-1:{name}"
+        prefix = dead.api.redis.keys.prefix(ident)
+        await dead.api.redis.client.hset(f"{prefix}queue:{ident}", "record", "nonsense")
+        await dead.api.redis.client.sadd(f"{prefix}moving", ident)
+    await dead.step()
+    assert (await dead.task())["Status"] == "COMPLETED"
+    await dead.api.call("set_queue_attributes", QueueUrl=dead.url, Attributes={"MessageRetentionPeriod": "60"})
+    await dead.api.timer.move(61)
+    await QueueExpiryLoop(QueueStore(dead.api.redis), dead.api.timer).step()
+    assert await dead.api.attribute(dead.url, "ApproximateNumberOfMessages") == "0"
