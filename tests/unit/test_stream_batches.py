@@ -136,6 +136,7 @@ def test_nothing_is_lost_without_bisection(count: int, places: set[int], retries
         ('{"batchItemFailures": ["2-0"]}', FAILED),
         ('{"batchItemFailures": {"itemIdentifier": "2-0"}}', FAILED),
         ("not json", FAILED),
+        ("[" * 100_000, FAILED),
         ('"done"', FAILED),
         ("[]", FAILED),
         ("\xff", FAILED),
