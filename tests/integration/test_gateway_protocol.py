@@ -239,7 +239,7 @@ async def test_operations_that_are_not_served(gateway: Gateway) -> None:
         ("GET", "/", {}, b"", 404, "UnknownOperationException"),
         ("POST", "/", {"X-Amz-Target": "DynamoDB_20120810.PutItem"}, b"{}", 400, "UnknownOperationException"),
         ("POST", "/", {"X-Amz-Target": "Logs_20140328.Nonsense"}, b"{}", 400, "UnknownOperationException"),
-        ("POST", "/?Action=Nonsense&Version=2011-06-15", {}, b"", 400, "UnknownOperationException"),
+        ("POST", "/?Action=Nonsense&Version=2011-06-15", {}, b"", 400, "InvalidAction"),
         ("POST", "/?Action=Publish&Version=2010-03-31", {}, b"", 400, "UnknownOperationException"),
         ("POST", "/2015-03-31/functions", {}, b"{", 400, "InvalidRequestContentException"),
         ("POST", "/2015-03-31/functions", {}, b"\xff\xfe", 400, "InvalidRequestContentException"),

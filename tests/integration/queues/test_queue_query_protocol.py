@@ -94,6 +94,7 @@ async def test_curl(api: QueueApi) -> None:
         ("/000000000000/q", {"Action": "ReceiveMessage", "MaxNumberOfMessages": "11"}, "InvalidParameterValue"),
         ("/000000000000/q", {"Action": "DeleteMessage", "ReceiptHandle": "x"}, "ReceiptHandleIsInvalid"),
         ("/000000000000/q", {"Action": "SendMessageBatch"}, "MissingParameter"),
+        ("/000000000000/q", {"Action": "Nope"}, "InvalidAction"),
         ("/", {"Action": "CreateQueue", "QueueName": "a b", "Version": "2012-11-05"}, "InvalidParameterValue"),
     ],
 )

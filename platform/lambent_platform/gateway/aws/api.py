@@ -15,7 +15,7 @@ from lambent_platform.gateway.aws.body import BODY_TIMEOUT_S, read_body
 from lambent_platform.gateway.aws.catalog import Protocol, Service, ServiceCatalog
 from lambent_platform.gateway.aws.http import HttpReply, HttpRequest, split_query
 from lambent_platform.gateway.aws.parsing import parse_json, parse_query, parse_rest
-from lambent_platform.gateway.aws.problems import entity_too_large, unknown_operation
+from lambent_platform.gateway.aws.problems import entity_too_large, invalid_action, unknown_operation
 from lambent_platform.gateway.aws.registry import Params, Registry, RequestContext, Result, Served
 from lambent_platform.gateway.aws.serialization import reply_json, reply_query, reply_rest
 
@@ -92,6 +92,8 @@ class Api:
         await self._find(call, headers)
         service = call.service
         if service is None or call.operation not in service.operation_names:
+            if call.protocol == "query":
+                raise invalid_action(call.operation)
             raise unknown_operation(f"Unknown operation {call.operation}".strip(), status=400)
         served = self._registry.find(service.name, call.operation)
         if served is None:

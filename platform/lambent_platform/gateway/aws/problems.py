@@ -15,6 +15,11 @@ def unknown_operation(what: str, *, status: int = 404) -> ApiError:
     return _lower("UnknownOperationException", status, what)
 
 
+def invalid_action(action: str) -> ApiError:
+    """Return the error of the query protocol for an `Action` that the service does not have."""
+    return _lower("InvalidAction", 400, f"The action {action[:256]} is not valid for this endpoint.")
+
+
 def entity_too_large(limit: int, operation: str) -> ApiError:
     """Return Lambda's error for a control-plane body over `limit` bytes."""
     message = f"Request must be smaller than {limit} bytes for the {operation} operation"
