@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambent_platform.core.http_event import HttpRequest, InvalidReply, Place, make_event, read_reply
+from lambent_platform.core.http_event import HttpRequest, InvalidReply, Place, make_event, read_reply, stream_type
 
 REQUEST = HttpRequest(
     method="GET",
@@ -186,9 +186,18 @@ def test_headers_and_cookies_of_a_reply() -> None:
         b'{"statusCode": 200, "headers": {"a": ["1"]}}',
         b'{"statusCode": 200, "cookies": "a=1"}',
         b'{"statusCode": 200, "cookies": ["a=1\\nX: 1"]}',
+        b'{"statusCode": 200, "headers": {"a": "1\\n"}}',
+        b'{"statusCode": 200, "headers": {"a\\n": "1"}}',
+        b'{"statusCode": 200, "cookies": ["a=1\\n"]}',
     ],
 )
 def test_what_is_not_a_reply(returned: bytes) -> None:
     """Wrong types, and headers that would split the reply, are refused as a whole."""
     with pytest.raises(InvalidReply):
         read_reply(returned)
+
+
+def test_the_type_of_a_stream() -> None:
+    """A stream's type is a header's value or none."""
+    assert stream_type("text/plain") == "text/plain"
+    assert stream_type("text/plain\n") == stream_type("") == "application/octet-stream"

@@ -20,8 +20,8 @@ import orjson
 _TEXT_TYPE: Final = re.compile(
     r"^(?:text/.*|application/(?:json|javascript|ecmascript|xml|graphql|.+\+json|.+\+xml))$", re.IGNORECASE
 )
-_HEADER_NAME: Final = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
-_HEADER_VALUE: Final = re.compile(r"^[^\x00-\x08\x0a-\x1f\x7f]*$")
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _OF_THE_CONNECTION: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade", "content-length"}
 )
@@ -249,7 +249,7 @@ def read_collected(payload: bytes, content_type: str) -> HttpReply:
 
 def stream_type(content_type: str) -> str:
     """Return a stream's own type, or the one of any bytes where it is none that a header can have."""
-    return content_type if content_type and _HEADER_VALUE.match(content_type) else STREAM_TYPE
+    return content_type if content_type and _HEADER_VALUE.fullmatch(content_type) else STREAM_TYPE
 
 
 def _structured(value: dict[str, Any], content_type: str = JSON_TYPE) -> HttpReply:
@@ -286,7 +286,7 @@ def _reply_headers(value: object) -> list[tuple[str, str]]:
         raise InvalidReply("headers is not an object")
     headers = []
     for name, one in value.items():
-        if not _HEADER_NAME.match(name):
+        if not _HEADER_NAME.fullmatch(name):
             raise InvalidReply("a header has a name that no header can have")
         if name.lower() not in _OF_THE_CONNECTION and one is not None:
             headers.append((name, _header_value(one)))
@@ -296,7 +296,7 @@ def _reply_headers(value: object) -> list[tuple[str, str]]:
 def _header_value(value: object) -> str:
     if isinstance(value, bool):
         value = "true" if value else "false"
-    if not isinstance(value, str | int | float) or not _HEADER_VALUE.match(str(value)):
+    if not isinstance(value, str | int | float) or not _HEADER_VALUE.fullmatch(str(value)):
         raise InvalidReply("a header or cookie has a value that no header can have")
     return str(value)
 
