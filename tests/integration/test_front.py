@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
+import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -19,6 +22,7 @@ from lambent_platform.dispatch.dispatcher import CallOptions
 from lambent_platform.gateway.app import Route, listening, make_app
 from lambent_platform.gateway.aws.catalog import ServiceCatalog
 from lambent_platform.gateway.aws.registry import Registry
+from lambent_platform.gateway.front import front
 from lambent_platform.gateway.front.invoke import HotInvoke
 from lambent_platform.gateway.lambda_api.invoke import InvokeOperation
 from lambent_platform.gateway.sts import TokenOperations
@@ -31,6 +35,7 @@ class Calls:
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
+        self.large = b""
         self.seen: list[tuple[FunctionRef, bytes, CallOptions]] = []
 
     async def invoke(self, ref: FunctionRef, payload: bytes, options: CallOptions) -> Reply:
@@ -44,6 +49,8 @@ class Calls:
         }
         if ref.name in failures:
             raise failures[ref.name]
+        if ref.name == "large":
+            return Reply(id="", payload=self.large)
         if ref.name == "slow":
             await self.release.wait()
         error = "Unhandled" if ref.name == "failing" else ""
@@ -67,13 +74,15 @@ class Gateway:
         self.stack = stack
         self.port = 0
 
-    async def start(self) -> None:
+    async def start(self, **options: Any) -> None:
         """Serve Invoke both ways, and one operation that is never hot."""
         registry, catalog, invoke = Registry(), ServiceCatalog(), InvokeOperation(self.calls)  # type: ignore[arg-type]
         registry.serve("lambda", invoke)
         registry.serve("sts", TokenOperations())
         app, hot = make_app(registry, catalog=catalog), [HotInvoke(invoke, catalog).route()]
-        self.port = await self.stack.enter_async_context(listening(app, "127.0.0.1", 0, drain_s=2.0, hot=hot))
+        self.port = await self.stack.enter_async_context(
+            listening(app, "127.0.0.1", 0, drain_s=2.0, hot=hot, **options)
+        )
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection."""
@@ -231,6 +240,66 @@ async def test_a_client_that_hangs_up_disturbs_nobody(gateway: Gateway) -> None:
     writer.write(request(body=b"[2]"))
     assert (await answer(reader))[2] == b"[2]"
     writer.close()
+
+
+async def test_a_client_that_only_sends_is_not_read_for_ever(gateway: Gateway) -> None:
+    """Who sends request after request and reads no answer is soon not read either, and served again once it reads."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1024)
+    sent = request(body=b'"' + b"x" * 60_000 + b'"')
+    requests = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(20):
+            for _ in range(2_000):
+                writer.write(sent)
+                requests += 1
+                await asyncio.wait_for(writer.drain(), 2)
+    assert requests < 1_000
+    for _ in range(requests):
+        assert (await answer(reader))[0] == 200
+    writer.close()
+
+
+async def test_requests_that_come_byte_by_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request has a time to come in, however its bytes are spread over it."""
+    monkeypatch.setattr(front, "SWEEP_S", 0.05)
+    monkeypatch.setattr(front, "READ_S", 0.5)
+    async with AsyncExitStack() as stack:
+        quick = Gateway(Calls(), stack)
+        await quick.start()
+        for sent in (b"POST / HTTP", request(body=b"x" * 1000)[:-900]):
+            reader, writer = await quick.connect()
+            began = time.monotonic()
+            writer.write(sent)
+            while not reader.at_eof() and time.monotonic() - began < 5:
+                with contextlib.suppress(TimeoutError, ConnectionError):
+                    assert await asyncio.wait_for(reader.read(1), 0.1) == b""
+                writer.write(b"1")
+            assert 0.4 < time.monotonic() - began < 3
+            writer.close()
+
+
+@pytest.mark.parametrize("hot", [True, False])
+@pytest.mark.parametrize("reads", [True, False])
+async def test_an_answer_that_nobody_reads(hot: bool, reads: bool) -> None:
+    """A connection whose client takes nothing of its answer ends, whoever answered; a slow client has time."""
+    async with AsyncExitStack() as stack:
+        gateway = Gateway(Calls(), stack)
+        gateway.calls.large = b"x" * 8_000_000
+        await gateway.start(stall_s=1.0)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            client.setblocking(False)
+            loop, got, found = asyncio.get_running_loop(), 0, b"?"
+            await loop.sock_connect(client, ("127.0.0.1", gateway.port))
+            await loop.sock_sendall(client, request("large", b"{}", *([] if hot else ["Connection: close"])))
+            if not reads:
+                await asyncio.sleep(4)
+            with contextlib.suppress(ConnectionError):
+                while found and got < len(gateway.calls.large):
+                    found = await asyncio.wait_for(loop.sock_recv(client, 1_000_000), 5)
+                    got += len(found)
+                    await asyncio.sleep(0.02)
+            assert (got >= len(gateway.calls.large)) is reads
 
 
 async def test_a_call_ends_before_the_gateway_does() -> None:

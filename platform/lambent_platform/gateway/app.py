@@ -10,6 +10,7 @@ the rest  the generic layer, from the service models
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -32,6 +33,8 @@ READ_BUFFER_BYTES: Final = 262_144
 LISTEN_BACKLOG: Final = 1024
 LINGER_S: Final = 5.0
 """How long a refused body is read and dropped, so that a client that is still sending gets to see the refusal."""
+STALL_S: Final = 120.0
+"""How long a client may take nothing of what is sent to it: neither its buffers nor a slow link explain more."""
 _GONE: Final = (ConnectionError, ClientPayloadError, asyncio.IncompleteReadError, web.RequestPayloadError)
 
 
@@ -112,9 +115,11 @@ async def listening(
     sock: socket.socket | None = None,
     drain_s: float = 4.0,
     hot: Sequence[HotRoute] = (),
+    stall_s: float = STALL_S,
 ) -> AsyncIterator[int]:
     """Serve an application; yields the bound port (`port` may be 0). At the end, running calls get `drain_s`.
 
+    A connection whose client takes nothing of what is sent to it for `stall_s` is ended by the kernel.
     With `sock`, which listens already, host and port do not matter. `hot` are answered before the application.
 
     Raises:
@@ -140,6 +145,8 @@ async def listening(
         loop = asyncio.get_running_loop()
         address: dict[str, Any] = {"sock": sock} if sock is not None else {"host": host, "port": port}
         server = await loop.create_server(front, **address, backlog=LISTEN_BACKLOG)
+        for listener in server.sockets:
+            _end_stalled(listener.fileno(), stall_s)
         async with front.running(drain_s=drain_s):
             try:
                 yield server.sockets[0].getsockname()[1]
@@ -147,6 +154,14 @@ async def listening(
                 server.close()
     finally:
         await runner.cleanup()
+
+
+def _end_stalled(listener: int, stall_s: float) -> None:
+    """Have the kernel end connections to a listening socket that take nothing for so long, where it can (Linux)."""
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    with socket.socket(fileno=os.dup(listener)) as copy:
+        if option is not None and copy.family in (socket.AF_INET, socket.AF_INET6):
+            copy.setsockopt(socket.IPPROTO_TCP, option, round(stall_s * 1000))
 
 
 class _Front:

@@ -38,12 +38,12 @@ class Connection(asyncio.Protocol):
         self._writable = True
         self._ended_by_peer = False
         self.active_at = time.monotonic()
-        """When it last received or sent something."""
+        """When its request began to come, or its last answer was sent."""
 
     @property
     def busy(self) -> bool:
         """Whether a request is being read or answered."""
-        return self._answering is not None or bool(self._buffer)
+        return self._answering is not None or self._head is not None or bool(self._buffer)
 
     @property
     def answering(self) -> asyncio.Task[None] | None:
@@ -77,16 +77,18 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on with what waits."""
         self._writable = True
-        self._advance()
+        self._go_on()
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
-        self.active_at = time.monotonic()
+        if not self.busy:
+            # Not at every byte: who sends them one by one has no more time than others.
+            self.active_at = time.monotonic()
         self._buffer += data
-        if self._answering is None:
+        if self._answering is None and self._writable:
             self._advance()
         elif len(self._buffer) > HEAD_BYTES_MAX and self._transport is not None:
-            self._transport.pause_reading()  # it sends ahead of its answers
+            self._transport.pause_reading()  # it sends ahead of its answers, or takes none
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -126,9 +128,15 @@ class Connection(asyncio.Protocol):
             if transport is not None:
                 if self._ended_by_peer or self._front.draining:
                     transport.close()
-                elif not transport.is_closing():
-                    transport.resume_reading()
-                    self._advance()
+                else:
+                    self._go_on()
+
+    def _go_on(self) -> None:
+        """Read on and begin the next request, unless the client is to read first."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing() and self._answering is None and self._writable:
+            transport.resume_reading()
+            self._advance()
 
     def _send(self, reply: HttpReply) -> None:
         transport = self._transport

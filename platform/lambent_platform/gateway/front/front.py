@@ -17,7 +17,7 @@ from lambent_platform.gateway.hosts import is_site
 
 KEEP_ALIVE_S: Final = 75.0
 READ_S: Final = 60.0
-"""Longest pause within a request."""
+"""How long a request may take to come."""
 SWEEP_S: Final = 5.0
 
 

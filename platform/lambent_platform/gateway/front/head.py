@@ -8,6 +8,7 @@ Source: RFC 9112, sections 2, 3, 5 and 6.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,8 @@ from typing import Final
 HEAD_BYTES_MAX: Final = 16_384
 BODY_BYTES_MAX: Final = 262_144
 """Larger bodies are for aiohttp, which reads them under limits and deadlines of its own."""
+_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _NOT_PLAIN: Final = frozenset({"transfer-encoding", "expect", "upgrade", "content-encoding", "trailer"})
 
 
@@ -35,7 +38,7 @@ def read_head(data: bytes) -> Head | None:
     """Read a head, without the empty line at its end; None where it is not plain."""
     lines = data.split(b"\r\n")
     ends = len(lines) - 1
-    if data.count(b"\n") != ends or data.count(b"\r") != ends or b"\0" in data or not data.isascii():
+    if data.count(b"\n") != ends or data.count(b"\r") != ends or _CONTROL.search(data) or not data.isascii():
         return None
     first = lines[0].split(b" ")
     if len(first) != 3 or first[2] != b"HTTP/1.1" or first[1][:1] != b"/" or b"#" in first[1]:
@@ -43,7 +46,7 @@ def read_head(data: bytes) -> Head | None:
     headers: dict[str, str] = {}
     for line in lines[1:]:
         name, colon, value = line.partition(b":")
-        if not colon or not name or name[0] in b" \t" or name[-1] in b" \t":
+        if not colon or _NAME.fullmatch(name) is None:
             return None
         headers[name.decode("ascii").lower()] = value.strip(b" \t").decode("ascii")
     if len(headers) != ends or "host" not in headers or not _NOT_PLAIN.isdisjoint(headers):
