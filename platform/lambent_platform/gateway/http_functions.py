@@ -12,7 +12,7 @@ from aiohttp import web
 
 from lambent_platform.contracts.invocation import Reply
 from lambent_platform.contracts.names import FunctionRef
-from lambent_platform.core.http_event import HttpReply, HttpRequest
+from lambent_platform.core.http_event import HttpReply, HttpRequest, clean
 from lambent_platform.dispatch.dispatcher import CallOptions
 from lambent_platform.dispatch.streams import ReplyStream
 from lambent_platform.gateway.app import split_path
@@ -34,7 +34,7 @@ class Calls(Protocol):
 
 def described(request: web.Request, path: str, body: bytes) -> HttpRequest:
     """Return a request as the event makers read it, under a path of the caller's choice."""
-    host = request.headers.get("Host", "")
+    host = clean(request.headers.get("Host", ""))
     domain, _, port = host.rpartition(":") if re.search(r":\d+$", host) else (host, "", "")
     return HttpRequest(
         method=request.method,
@@ -52,7 +52,7 @@ def described(request: web.Request, path: str, body: bytes) -> HttpRequest:
 
 def trace_id_of(request: web.Request) -> str:
     """Return the trace header that a request came with, or a new one."""
-    return request.headers.get("X-Amzn-Trace-Id") or new_trace_id()
+    return clean(request.headers.get("X-Amzn-Trace-Id", "")) or new_trace_id()
 
 
 def new_trace_id() -> str:
