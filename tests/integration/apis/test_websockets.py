@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -311,6 +312,77 @@ async def test_a_client_that_does_not_read(gateway: Any, room: Room) -> None:
             assert len((await client.receive(timeout=5)).data) == len(data)
         await asyncio.to_thread(lambda: management.post_to_connection(ConnectionId=connection, Data=b"again"))
         assert (await client.receive(timeout=5)).data == "again"
+
+
+async def test_a_client_that_does_not_read_is_let_go(gateway: Any, room: Room) -> None:
+    """A connection that is deleted ends soon, also while its client takes nothing: it is told, and known no more."""
+    api = await socket_api(gateway)
+    management = gateway.management(api, by_path=True)
+    async with connected(gateway, api, max_msg_size=0) as client:
+        connection = room.connection
+        client._response.connection.transport.pause_reading()  # type: ignore[union-attr]
+
+        def fill() -> None:
+            for _ in range(500):
+                management.post_to_connection(ConnectionId=connection, Data=b"x" * 100_000)
+
+        def fill_and_delete() -> None:
+            assert code(fill) == ("LimitExceededException", 429)
+            management.delete_connection(ConnectionId=connection)
+
+        await asyncio.to_thread(fill_and_delete)
+        await until(lambda: room.events["DISCONNECT"], 8.0)
+        assert await asyncio.to_thread(lambda: code(lambda: management.get_connection(ConnectionId=connection))) == (
+            "GoneException",
+            410,
+        )
+
+
+async def test_a_user_agent_that_is_not_text(gateway: Any, room: Room) -> None:
+    """Bytes in a header that are no UTF-8 refuse nobody."""
+    api = await socket_api(gateway)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(
+        f"GET /_api/{api}/dev HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n".encode()
+        + b"User-Agent: \xff\r\n\r\n"
+    )
+    assert b" 101 " in await asyncio.wait_for(reader.readline(), 5)
+    assert room.events["CONNECT"][0]["requestContext"]["identity"]["userAgent"] == "\ufffd"
+    writer.close()
+
+
+@pytest.mark.parametrize("step", ["open", "close"])
+async def test_a_redis_that_goes_away(
+    gateway: Any, room: Room, redis_url: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """A connection whose beginning or end Redis did not confirm is forgotten once Redis is there again."""
+    from lambent_platform.contracts.errors import StoreUnavailable
+    from lambent_platform.store.connections import ConnectionStore
+    from lambent_platform.store.redis import open_redis
+
+    real, asked = getattr(ConnectionStore, step), 0
+
+    async def unconfirmed(*args: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if step == "open":
+            await real(*args)
+        elif asked > 2:
+            return await real(*args)
+        raise StoreUnavailable("no answer")
+
+    monkeypatch.setattr(ConnectionStore, step, unconfirmed)
+    api = await socket_api(gateway)
+    refused = pytest.raises(aiohttp.WSServerHandshakeError) if step == "open" else contextlib.nullcontext()
+    with refused:
+        async with connected(gateway, api):
+            pass
+    async with open_redis(redis_url) as redis:
+        deadline = time.monotonic() + 5
+        while await redis.client.exists(f"{redis.keys.home}sockets:{gateway.id}"):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
 
 
 async def test_the_size_of_messages(gateway: Any, room: Room) -> None:

@@ -9,8 +9,9 @@ Source: API Gateway Developer Guide, "Working with WebSocket APIs"; quotas for m
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -31,7 +32,7 @@ from lambent_platform.core.apis.socket_event import (
     disconnect_event,
     message_event,
 )
-from lambent_platform.core.http_event import JSON_TYPE, HttpReply, InvalidReply, read_reply_v1
+from lambent_platform.core.http_event import JSON_TYPE, HttpReply, InvalidReply, clean, read_reply_v1
 from lambent_platform.dispatch.dispatcher import CallOptions
 from lambent_platform.gateway.apis.hub import Hub
 from lambent_platform.gateway.apis.sites import Sites
@@ -79,7 +80,7 @@ class SocketApis:
             stage=stage.name,
             connected_ms=self._clock.now_ms(),
             source_ip=asked.source_ip,
-            user_agent=request.headers.get("User-Agent", ""),
+            user_agent=clean(request.headers.get("User-Agent", "")),
             domain=asked.domain,
         )
         protocols: tuple[str, ...] = ()
@@ -117,6 +118,7 @@ class SocketApis:
             if not await self._hub.store.open(record, self._hub.gateway_id):
                 return _refused(503, "Service Unavailable")
         except StoreUnavailable:
+            self._spawn(self._forget(record))  # it may have been noted down all the same
             return _refused(503, "Service Unavailable")
         response = LimitedWebSocket(protocols)
         socket = Socket(record, response, self._clock, idle_s=self._idle_s, max_s=self._max_s)
@@ -166,22 +168,43 @@ class SocketApis:
 
     async def _disconnect(self, socket: Socket) -> None:
         """Tell `$disconnect` how a connection ended, then forget the connection: in this order, lest it be lost."""
-        record, (status, reason) = socket.record, socket.ended
-        try:
-            stage = await self._stage(record)
-            route = stage.by_key.get(DISCONNECT) if stage is not None else None
-            if stage is not None and route is not None:
-                request_id = str(uuid.uuid4())
-                event = disconnect_event(
-                    record, stage.variables, status, reason, request_id=request_id, now_ms=self._clock.now_ms()
-                )
-                await self._invoke(route, event, request_id)
-        except (ApiError, StoreUnavailable, TimeoutError) as error:
-            log.info("integration failed", api=record.api_id, connection=record.id, reason=str(error) or "timed out")
-        try:
-            await self._hub.store.close(record.id, self._hub.gateway_id)
-        except StoreUnavailable as error:
-            log.warning("redis is away", loop="connections", error=str(error))
+        record = socket.record
+        for pause_s in _pauses_s():
+            if self._hub.leaving:
+                return
+            try:
+                await self._tell_end(record, *socket.ended)
+                break
+            except StoreUnavailable as error:
+                log.warning("redis is away", loop="connections", error=str(error))
+                await asyncio.sleep(pause_s)
+            except (ApiError, TimeoutError) as error:
+                reason = str(error) or "timed out"
+                log.info("integration failed", api=record.api_id, connection=record.id, reason=reason)
+                break
+        await self._forget(record)
+
+    async def _tell_end(self, record: ConnectionRecord, status: int, reason: str) -> None:
+        stage = await self._stage(record)
+        route = stage.by_key.get(DISCONNECT) if stage is not None else None
+        if stage is not None and route is not None:
+            request_id = str(uuid.uuid4())
+            event = disconnect_event(
+                record, stage.variables, status, reason, request_id=request_id, now_ms=self._clock.now_ms()
+            )
+            await self._invoke(route, event, request_id)
+
+    async def _forget(self, record: ConnectionRecord) -> None:
+        """Have Redis forget a connection, whenever it is there again: nobody else does while this gateway lives."""
+        for pause_s in _pauses_s():
+            try:
+                await self._hub.store.close(record.id, self._hub.gateway_id)
+                return
+            except StoreUnavailable as error:
+                log.warning("redis is away", loop="connections", error=str(error))
+            if self._hub.leaving:
+                return
+            await asyncio.sleep(pause_s)
 
     async def _stage(self, record: ConnectionRecord) -> Stage | None:
         site = await self._sites.find(record.api_id)
@@ -202,6 +225,11 @@ class SocketApis:
         if reply.function_error:
             raise ApiError(f"The function of route {route.key} failed")
         return reply
+
+
+def _pauses_s() -> Iterator[float]:
+    """How long to wait for Redis each time."""
+    return itertools.chain((0.25, 0.5, 1.0, 2.0), itertools.repeat(5.0))
 
 
 def _chosen(stage: Stage, message: str) -> Route | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -29,7 +30,7 @@ class Socket:
     def __init__(
         self,
         record: ConnectionRecord,
-        response: web.WebSocketResponse,
+        response: LimitedWebSocket,
         clock: EventClock,
         *,
         idle_s: float,
@@ -45,7 +46,7 @@ class Socket:
         self._out: deque[bytes] = deque()
         self._out_bytes = 0
         self._more = asyncio.Event()
-        self._closing: asyncio.Task[bool] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self.ended = (ABNORMAL, "")
         """Status and reason of its end, once it ended."""
 
@@ -72,8 +73,16 @@ class Socket:
         """Close it; whoever reads it sees the end."""
         if self._closing is None:
             self.ended = (code, reason)
-            closing = self._response.close(code=code, message=(reason or REASONS.get(code, "")).encode())
-            self._closing = asyncio.ensure_future(closing)
+            self._closing = asyncio.create_task(self._close(code, (reason or REASONS.get(code, "")).encode()))
+
+    async def _close(self, code: int, message: bytes) -> None:
+        """Say why and end the connection, without waiting longer than `CLOSE_S` for a client that does not read."""
+        transport = self._response.transport
+        with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
+            async with asyncio.timeout(2 * CLOSE_S):
+                await self._response.close(code=code, message=message)
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()  # what it has not read keeps it open for ever
 
     async def messages(self) -> AsyncIterator[str]:
         """Yield what the client sends until the connection ends; then `ended` says how."""
@@ -145,6 +154,9 @@ class Socket:
 class LimitedWebSocket(web.WebSocketResponse):
     """A WebSocket with API Gateway's limits on messages and on frames, and without compression."""
 
+    transport: asyncio.Transport | None = None
+    """What it goes over, once it is prepared."""
+
     def __init__(self, protocols: tuple[str, ...] = ()) -> None:
         # aiohttp refuses what reaches its limit, API Gateway what is over it.
         super().__init__(
@@ -156,6 +168,7 @@ class LimitedWebSocket(web.WebSocketResponse):
         connection: Any = request.protocol
         sent_early, connection._message_tail = connection._message_tail, b""
         super()._post_start(request, protocol, writer)
+        self.transport = request.transport
         guard = _FrameGuard(connection._payload_parser, self._reader)
         connection._payload_parser = guard
         if sent_early:
