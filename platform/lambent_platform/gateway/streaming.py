@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
+import struct
 from typing import Final
 
 from aiohttp import web
@@ -65,6 +69,17 @@ class Writer:
         if transport is None:
             return
         if self._response.prepared and not self._response.chunked:
-            transport.abort()  # without chunks an ordinary end of the connection would be the end of the response
+            # Without chunks an ordinary end of the connection would be the end of the response.
+            _reset(transport)
         else:
             transport.close()
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """End a connection so that its client sees an error; what was not sent yet is dropped."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        # Of a copy, since event loops hand out stand-ins of their sockets; the option is the connection's.
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as copy:
+            copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
