@@ -462,6 +462,27 @@ async def test_a_clock_that_jumps_calls_nothing_twice_at_a_time(bench: Bench) ->
     assert function.seen == ["a0", "b0", "a1"]
 
 
+@pytest.mark.parametrize("reports", [True, False])
+async def test_a_function_has_its_message_again_at_once(bench: Bench, reports: bool) -> None:
+    """Who ends a message's invisibility and fails gets it again at once, also where it was received again meanwhile."""
+    queue = await bench.queue(VisibilityTimeout=3600)
+
+    async def handler(records: Records) -> Any:
+        if len(function.seen) > 1:
+            return None
+        await bench.queues.change_visibility(queue, [(records[0]["receiptHandle"], 0)], now_ms=bench.timer.now_ms())
+        await asyncio.sleep(0.5)
+        if not reports:
+            raise FunctionError
+        return {"batchItemFailures": [{"itemIdentifier": records[0]["messageId"]}]}
+
+    function = Function(handler)
+    await bench.send(queue, "a")
+    bench.poll(function, report_item_failures=reports)
+    await until(empties(bench, queue), within_s=4)
+    assert function.seen == ["a", "a"]
+
+
 async def test_a_moved_clock_brings_failures_back(bench: Bench) -> None:
     """A message that failed is tried again as soon as event time has passed its visibility timeout."""
     queue, failures = await bench.queue(VisibilityTimeout=3600), [FunctionError()]

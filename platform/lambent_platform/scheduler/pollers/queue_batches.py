@@ -31,6 +31,8 @@ class Batch:
     """Whether its function has ended: what is received from now on is another turn of it."""
     extensible: bool = True
     """Whether its messages should stay invisible for longer: it is being gathered, or its function runs."""
+    renewed: set[str] = field(default_factory=set)
+    """Ids of its messages that were received again meanwhile, which therefore need not be invisible once it ends."""
     due_ms: int = 0
     """When it goes, full or not, in event time."""
     due_s: float = 0.0
@@ -49,6 +51,7 @@ class Batch:
 
     def renew(self, message: Message) -> None:
         """Know a message of it by its newest receipt."""
+        self.renewed.add(message.id)
         self.held = [Held(message, one.record) if one.message.id == message.id else one for one in self.held]
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
@@ -88,6 +88,7 @@ class QueueCalls:
             return reply
         if reply.function_error:
             self.metrics.batch("sqs", "failed", failed=len(batch.held))
+            await self._give_back(queue, batch, batch.ids)
             return Ended.FAILED
         staying: frozenset[str] = frozenset()
         if mapping.report_item_failures:
@@ -99,6 +100,7 @@ class QueueCalls:
             # They come back: what follows in their groups must not be called before them.
             self.metrics.batch("sqs", "given_up", failed=len(batch.held))
             return Ended.LOST
+        await self._give_back(queue, batch, staying)
         ended = Ended.OK if not staying else Ended.PARTIAL if done else Ended.FAILED
         self.metrics.batch("sqs", ended.value, processed=len(done), failed=len(staying))
         return ended
@@ -182,6 +184,18 @@ class QueueCalls:
             else:
                 return True
         return False
+
+    async def _give_back(self, queue: QueueRecord, batch: Batch, staying: Collection[str]) -> None:
+        """Make visible what stays and was received again while its function ran: it was visible then.
+
+        Functions end the invisibility of a message before they fail, to have it again at once.
+        """
+        again = [one.message for one in batch.held if one.message.id in batch.renewed.intersection(staying)]
+        if again:
+            with contextlib.suppress(ApiError, StoreUnavailable):  # then they come back by themselves, later
+                await self.queues.change_visibility(
+                    queue, [(message.receipt_handle, 0) for message in again], now_ms=self.clock.now_ms()
+                )
 
     async def extend(self, queue: QueueRecord, batches: list[Batch], *, for_s: int, until_s: float) -> None:
         """Let messages be invisible for so long from now on."""
