@@ -15,6 +15,7 @@ from lambent_platform.core.dead_events import reason
     [
         ({"error_type": "E", "error_message": "a\nb"}, {}, "RetriesExhausted after 3: E: a b"),
         ({"error_message": "text"}, {}, "RetriesExhausted after 3: text"),
+        ({"error_message": "x" * 1000}, {}, "RetriesExhausted after 3: " + "x" * 159 + "…"),
         ({}, {}, "RetriesExhausted"),
         (
             {"condition": "EventAgeExceeded", "error_type": "EventAgeExceeded", "error_message": "too old"},
@@ -35,6 +36,6 @@ from lambent_platform.core.dead_events import reason
     ],
 )
 def test_reason(ending: dict[str, Any], refusals: dict[DeliveryKind, str], text: str) -> None:
-    """One line says what ended it, and who did not take it."""
+    """One line, of bounded length, says what ended it, and who did not take it."""
     values = {"condition": "RetriesExhausted", "ended_at_ms": 0, "attempts": 3, **ending}
     assert reason(Ending(**values), refusals) == text

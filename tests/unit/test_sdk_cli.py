@@ -79,3 +79,16 @@ def test_times_and_sizes_read_as_people_write_them() -> None:
     ]  # fmt: skip
     assert [age_text(seconds) for seconds in (0.4, 59, 61, 3660, 90_000)] == ["0s", "59s", "1m01s", "1h01m", "1d01h"]
     assert [bytes_text(count) for count in (0, 1023, 1536, 5 * 2**20)] == ["0 B", "1023 B", "1.5 KB", "5.0 MB"]
+
+
+def test_dead_letters_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error's message, however long and of however many lines, does not spoil the table."""
+    from lambent.cli.dead import _list_messages
+    from lambent.dead import DeadMessage
+
+    error = {"ErrorMessage": "no\ngood " + "x" * 1000}
+    _list_messages([DeadMessage("id", "body", {"ApproximateReceiveCount": "1"}, error)], as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "no good xxx" in lines[1]
+    assert len(lines[1]) < 150

@@ -13,6 +13,9 @@ _TITLES: Final[Mapping[DeliveryKind, str]] = {
     "on_success": "the on-success destination",
 }
 
+LINE_CHARACTERS_MAX: Final = 160
+"""What is told of an error's message, and of a refusal; all of it is told beside."""
+
 
 def reason(ending: Ending, refusals: Mapping[DeliveryKind, str]) -> str:
     """Say in one line why an event is dead: what ended it, and who did not take it."""
@@ -28,4 +31,5 @@ def reason(ending: Ending, refusals: Mapping[DeliveryKind, str]) -> str:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    line = " ".join(text.split())
+    return line if len(line) <= LINE_CHARACTERS_MAX else f"{line[: LINE_CHARACTERS_MAX - 1]}…"

@@ -95,7 +95,7 @@ def _list_messages(messages: list[DeadMessage], as_json: bool) -> None:
                 message.id,
                 message.attributes.get("ApproximateReceiveCount", ""),
                 bytes_text(len(message.body.encode())),
-                message.message_attributes.get("ErrorMessage", ""),
+                _preview(message.message_attributes.get("ErrorMessage", "")),
                 _preview(message.body),
             )
             for message in messages
