@@ -74,7 +74,8 @@ _FIFO_DEFAULTS: Final = {
 RECEIVES_MAX: Final = 1000
 _COUNT: Final = re.compile("[0-9]{1,9}")
 ALLOWED_SOURCES_MAX: Final = 10
-POLICY_BYTES_MAX: Final = 8192
+TEXT_BYTES_MAX: Final = 8192
+"""SQS's own limit for policies; the others are read with every record, too."""
 
 
 def check_name(name: str, attributes: Mapping[str, str]) -> None:
@@ -145,9 +146,8 @@ def _check(name: str, value: str, *, fifo: bool) -> None:
     elif name in _CHOICES:
         if value not in _CHOICES[name]:
             raise InvalidAttributeValue.of(name)
-    elif name == "Policy" and value:
-        if len(value.encode()) > POLICY_BYTES_MAX or _map(value) is None:
-            raise InvalidAttributeValue.of(name)
+    elif len(value.encode()) > TEXT_BYTES_MAX or (name == "Policy" and value and _map(value) is None):
+        raise InvalidAttributeValue.of(name)
     elif name == "RedrivePolicy" and value:
         _check_redrive(value)
     elif name == "RedriveAllowPolicy" and value:

@@ -224,3 +224,14 @@ async def test_the_aws_cli(api: QueueApi) -> None:
     await aws("delete-message", "--queue-url", url, "--receipt-handle", message["ReceiptHandle"])
     shown = await aws("get-queue-attributes", "--queue-url", url, "--attribute-names", "All")
     assert shown["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "0"
+
+
+async def test_permissions_beside_a_policy_of_any_form(api: QueueApi) -> None:
+    """Statements are added to and removed from whatever policy was set, and it stays within its limit."""
+    url = await api.create("q", Policy='{"Statement":["odd"]}')
+    grant = {"QueueUrl": url, "Label": "l", "Actions": ["SendMessage"]}
+    await api.call("add_permission", **grant, AWSAccountIds=["111122223333"])
+    await api.call("remove_permission", QueueUrl=url, Label="l")
+    assert json.loads(await api.attribute(url, "Policy"))["Statement"] == ["odd"]
+    code, _ = await api.refused("add_permission", **grant, AWSAccountIds=["111122223333"] * 300)
+    assert code == "OverLimit"

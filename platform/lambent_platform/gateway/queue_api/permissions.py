@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from lambent_platform.contracts.queue_errors import MissingParameter, OverLimit, QueueParameterInvalid
 from lambent_platform.contracts.queues import QueueRecord
+from lambent_platform.core.queue_attributes import TEXT_BYTES_MAX
 from lambent_platform.gateway.aws.registry import Params, RequestContext, Result, operation
 from lambent_platform.gateway.queue_api.access import QueueServices, queue_ref
 
@@ -46,12 +47,15 @@ class PermissionOperations:
 
         def change(old: QueueRecord) -> QueueRecord:
             policy = _policy(old)
-            if any(statement.get("Sid") == label for statement in policy["Statement"]):
+            if any(_sid(statement) == label for statement in policy["Statement"]):
                 raise QueueParameterInvalid.of(label, "Label", "Already exists.")
             if len(policy["Statement"]) >= STATEMENTS_MAX:
                 raise OverLimit(f"{STATEMENTS_MAX + 1} statements were found, maximum allowed is {STATEMENTS_MAX}.")
             policy["Statement"].append(_statement(old, label, accounts, actions))
-            return replace(old, attributes={**old.attributes, "Policy": json.dumps(policy)}, modified_at_ms=now_ms)
+            text = json.dumps(policy)
+            if len(text) > TEXT_BYTES_MAX:
+                raise OverLimit(f"The policy would be longer than {TEXT_BYTES_MAX} bytes.")
+            return replace(old, attributes={**old.attributes, "Policy": text}, modified_at_ms=now_ms)
 
         await self._services.store.update(queue_ref(context, params), change)
         return {}
@@ -63,7 +67,7 @@ class PermissionOperations:
 
         def change(old: QueueRecord) -> QueueRecord:
             policy = _policy(old)
-            rest = [statement for statement in policy["Statement"] if statement.get("Sid") != label]
+            rest = [statement for statement in policy["Statement"] if _sid(statement) != label]
             if len(rest) == len(policy["Statement"]):
                 raise QueueParameterInvalid.of(label, "Label", "can't find label on existing policy.")
             attributes = {name: value for name, value in old.attributes.items() if name != "Policy"}
@@ -103,6 +107,10 @@ def _policy(queue: QueueRecord) -> dict[str, Any]:
         "Id": found.get("Id", f"{queue.arn}/SQSDefaultPolicy"),
         "Statement": list(statements) if isinstance(statements, list) else [statements],
     }
+
+
+def _sid(statement: Any) -> Any:
+    return statement.get("Sid") if isinstance(statement, dict) else None
 
 
 def _statement(queue: QueueRecord, label: str, accounts: list[str], actions: list[str]) -> dict[str, Any]:
