@@ -28,9 +28,8 @@ from lambent_platform.gateway.apis.hub import Hub
 from lambent_platform.gateway.apis.sites import Sites
 from lambent_platform.gateway.apis.socket_apis import SocketApis
 from lambent_platform.gateway.app import listening, make_app
-from lambent_platform.gateway.aws.api import Api
 from lambent_platform.gateway.aws.catalog import ServiceCatalog
-from lambent_platform.gateway.aws.registry import Registry
+from lambent_platform.gateway.aws.registry import Params, Registry, RequestContext, Result, operation
 from lambent_platform.store.apis import ApiStore
 from lambent_platform.store.connections import ConnectionStore
 from lambent_platform.store.fleet import FleetStore
@@ -48,6 +47,15 @@ class Answer:
     def json(self) -> Any:
         """The body, read."""
         return json.loads(self.body)
+
+
+class Queues:
+    """An operation of the platform's that no site is to reach."""
+
+    @operation("ListQueues")
+    async def list_queues(self, context: RequestContext, params: Params) -> Result:
+        """Be reached."""
+        return {"QueueUrls": ["reached"]}
 
 
 @dataclass(slots=True)
@@ -88,9 +96,11 @@ class Gateway:
             sites = Sites(apis)
             hub = Hub(ConnectionStore(redis), gateway_id=self.id)
             serve_apis(registry, ApiServices(apis=apis, sites=sites, clock=clock))
-            registry.serve("apigatewaymanagementapi", ConnectionOperations(hub))
+            registry.serve("sqs", Queues())
+            connections = ConnectionOperations(hub)
+            registry.serve("apigatewaymanagementapi", connections)
             sockets = SocketApis(self, clock, sites, hub, idle_s=self.idle_s, max_s=self.max_s)
-            entrance = Entrance(sites, HttpApis(self, clock), sockets, Api(registry, self.catalog))
+            entrance = Entrance(sites, HttpApis(self, clock), sockets, connections, self.catalog)
             await stack.enter_async_context(hub.running())
             beating = asyncio.create_task(self._beat(redis))
             stack.callback(beating.cancel)

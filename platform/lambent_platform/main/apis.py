@@ -18,7 +18,6 @@ from lambent_platform.gateway.apis.http_apis import HttpApis
 from lambent_platform.gateway.apis.hub import Hub
 from lambent_platform.gateway.apis.sites import Sites
 from lambent_platform.gateway.apis.socket_apis import SocketApis
-from lambent_platform.gateway.aws.api import Api
 from lambent_platform.gateway.aws.catalog import ServiceCatalog
 from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.main.settings import Settings
@@ -51,9 +50,9 @@ def api_gateway(
     sites = Sites(apis)
     hub = Hub(ConnectionStore(redis), gateway_id=dispatcher.gateway_id)
     serve_apis(registry, ApiServices(apis=apis, sites=sites, clock=clock))
-    registry.serve(CONNECTIONS, ConnectionOperations(hub))
+    connections = ConnectionOperations(hub)
+    registry.serve(CONNECTIONS, connections)
     sockets = SocketApis(
         dispatcher, clock, sites, hub, idle_s=settings.websocket_idle_s, max_s=settings.websocket_max_s
     )
-    operations = Api(registry, catalog, account=settings.account, region=settings.region)
-    return ApiGateway(Entrance(sites, HttpApis(dispatcher, clock), sockets, operations), hub)
+    return ApiGateway(Entrance(sites, HttpApis(dispatcher, clock), sockets, connections, catalog), hub)

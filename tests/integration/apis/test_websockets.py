@@ -249,6 +249,26 @@ async def test_the_forms_of_the_management_api(gateway: Any, room: Room) -> None
         assert (answer.status, answer.headers["x-amzn-ErrorType"]) == (410, "GoneException")
 
 
+@pytest.mark.parametrize("by_host", [True, False])
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"X-Amz-Target": "AmazonSQS.ListQueues", "Content-Type": "application/x-amz-json-1.0"}, "{}"),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, "Action=ListQueues&Version=2012-11-05"),
+    ],
+)
+async def test_no_other_operation_is_below_a_stage(
+    gateway: Any, room: Room, by_host: bool, headers: dict[str, str], body: str
+) -> None:
+    """Whatever a request below a stage's `@connections` names, it is for connections or for nothing."""
+    api = await socket_api(gateway)
+    url = f"http://127.0.0.1:{gateway.port}" + ("" if by_host else f"/_api/{api}") + "/dev/@connections/none"
+    host = {"Host": f"{api}.execute-api.us-east-1.localhost:{gateway.port}"} if by_host else {}
+    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers | host) as response:
+        assert response.status in (404, 410, 501)
+        assert "reached" not in await response.text()
+
+
 async def test_over_any_gateway(gateway: Any, other_gateway: Any, room: Room) -> None:
     """A post, a look and an end reach a connection that another gateway holds, in the order in which they came."""
     api = await socket_api(gateway)

@@ -17,11 +17,14 @@ from aiohttp import web
 from lambent_platform.contracts.apis import HTTP
 from lambent_platform.contracts.errors import StoreUnavailable
 from lambent_platform.core.http_event import HttpReply
+from lambent_platform.gateway.apis.connection_operations import SERVICE, ConnectionOperations
 from lambent_platform.gateway.apis.http_apis import NOT_FOUND, UNAVAILABLE, HttpApis, refusal
 from lambent_platform.gateway.apis.sites import Sites
 from lambent_platform.gateway.apis.socket_apis import SocketApis
 from lambent_platform.gateway.app import Route, below, split_path
 from lambent_platform.gateway.aws.api import Api
+from lambent_platform.gateway.aws.catalog import ServiceCatalog
+from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.gateway.hosts import API, site_id
 from lambent_platform.gateway.http_functions import RETRY_AFTER_S, to_response
 
@@ -32,12 +35,22 @@ _CONNECTIONS: Final = "/@connections/"
 class Entrance:
     """Finds the API of a request, and hands it to what serves its kind."""
 
-    def __init__(self, sites: Sites, http: HttpApis, sockets: SocketApis, operations: Api) -> None:
+    def __init__(
+        self,
+        sites: Sites,
+        http: HttpApis,
+        sockets: SocketApis,
+        connections: ConnectionOperations,
+        catalog: ServiceCatalog,
+    ) -> None:
         """Take what answers each kind, and the operations for what is asked below a WebSocket API's stage."""
         self._sites = sites
         self._http = http
         self._sockets = sockets
-        self._operations = operations
+        # These alone: whatever a request to somebody's site names, no other operation is behind it.
+        registry = Registry()
+        registry.serve(SERVICE, connections)
+        self._operations = Api(registry, catalog)
 
     def host_route(self) -> Route:
         """Return the route by Host header; it goes before all others."""
