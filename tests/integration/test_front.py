@@ -24,6 +24,7 @@ from lambent_platform.gateway.aws.catalog import ServiceCatalog
 from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.gateway.front import front
 from lambent_platform.gateway.front.invoke import HotInvoke
+from lambent_platform.gateway.front.queues import HotQueues
 from lambent_platform.gateway.lambda_api.invoke import InvokeOperation
 from lambent_platform.gateway.sts import TokenOperations
 
@@ -205,6 +206,31 @@ async def test_a_site_is_its_own(host: str) -> None:
         assert (await answer(reader))[0] == 299
         writer.close()
     assert calls.seen == []
+
+
+@pytest.mark.parametrize("path", ["/fn/f/x", "/_api/abc/x"])
+async def test_a_site_below_a_path_is_its_own(path: str) -> None:
+    """A request to a user's site by its path is the site's, also where its headers name a hot operation."""
+
+    async def site(request: web.Request) -> web.Response:
+        return web.Response(status=299)
+
+    async with AsyncExitStack() as stack:
+        app = make_app(Registry(), routes=[Route(lambda request: True, site)])
+        hot = HotQueues(Registry(), ServiceCatalog()).routes()
+        port = await stack.enter_async_context(listening(app, "127.0.0.1", 0, drain_s=0.1, hot=hot))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        lines = [
+            f"POST {path} HTTP/1.1",
+            "Host: h",
+            "X-Amz-Target: AmazonSQS.SendMessage",
+            "Content-Length: 2",
+            "",
+            "{}",
+        ]
+        writer.write("\r\n".join(lines).encode())
+        assert (await answer(reader))[0] == 299
+        writer.close()
 
 
 @pytest.mark.parametrize("first", [b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n", b"nonsense\r\n\r\n"])

@@ -47,12 +47,12 @@ from lambent_platform.core.http_event import (
 from lambent_platform.dispatch.dispatcher import CallOptions
 from lambent_platform.gateway.app import Route, below, split_path
 from lambent_platform.gateway.aws.body import read_body
-from lambent_platform.gateway.hosts import FUNCTION_URL, site_id
+from lambent_platform.gateway.hosts import FUNCTION_URL, FUNCTION_URL_PATH, site_id
 from lambent_platform.gateway.http_functions import RETRY_AFTER_S, Calls, described, to_response, trace_id_of
 from lambent_platform.gateway.streamed_reply import FunctionFailed, send_streamed
 from lambent_platform.store.functions import URL_ID, FunctionStore
 
-PATH: Final = "/fn"
+PATH: Final = FUNCTION_URL_PATH
 CACHED_URLS_MAX: Final = 10_000
 CACHED_S: Final = 1.0
 """How long a changed or deleted configuration may go on being used."""

@@ -1,4 +1,4 @@
-"""Names below which users' own sites are: everything that comes to one of them is the site's, whatever its path."""
+"""Names, and paths, below which users' own sites are: everything that comes there is the site's, whatever it names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ _SITE: Final = re.compile(
 )
 FUNCTION_URL: Final = "lambda-url"
 API: Final = "execute-api"
+FUNCTION_URL_PATH: Final = "/fn"
+API_PATH: Final = "/_api"
+_PATHS: Final = (f"{FUNCTION_URL_PATH}/", f"{API_PATH}/")
 
 
 def site_id(host: str, kind: str) -> str:
@@ -18,6 +21,6 @@ def site_id(host: str, kind: str) -> str:
     return match["id"].lower() if match is not None and match["kind"].lower() == kind else ""
 
 
-def is_site(host: str) -> bool:
-    """Whether a `Host` header names any site."""
-    return _SITE.match(host) is not None
+def is_site(host: str, path: str) -> bool:
+    """Whether a request is for any site, by its `Host` header or its path."""
+    return _SITE.match(host) is not None or path.startswith(_PATHS)

@@ -25,10 +25,10 @@ from lambent_platform.gateway.app import Route, below, split_path
 from lambent_platform.gateway.aws.api import Api
 from lambent_platform.gateway.aws.catalog import ServiceCatalog
 from lambent_platform.gateway.aws.registry import Registry
-from lambent_platform.gateway.hosts import API, site_id
+from lambent_platform.gateway.hosts import API, API_PATH, site_id
 from lambent_platform.gateway.http_functions import RETRY_AFTER_S, to_response
 
-PATH: Final = "/_api"
+PATH: Final = API_PATH
 _CONNECTIONS: Final = "/@connections/"
 
 

@@ -65,8 +65,8 @@ class Front:
         return b"POST "[: len(beginning)] == bytes(beginning[:5])
 
     def is_hot(self, head: Head) -> bool:
-        """Whether a request is answered here: never one to a user's own site, whose paths may look like any."""
-        return any(route.matches(head) for route in self._routes) and not is_site(head.headers["host"])
+        """Whether a request is answered here: never one to a user's own site, whose requests may look like any."""
+        return any(route.matches(head) for route in self._routes) and not is_site(head.headers["host"], head.path)
 
     def route(self, head: Head) -> HotRoute:
         """Return the route of a hot request."""
