@@ -1,10 +1,10 @@
 """Simulates a week of calls under the platform's own keep-alive decisions, and under fixed times.
 
-python bench/keepalive.py [--seed N] [--functions N] [--days N]
+python bench/keepalive.py [--seeds N] [--functions N] [--days N]
 
 The trace is synthetic, in the shape that was published of Azure Functions (Shahrad et al., USENIX ATC 2020): rates
 over eight orders of magnitude, timers with and without jitter, calls at random, and bursts far apart. What decides
-is `core/idle_history.py`, as in production; the simulation only counts.
+is `core/keepalive.py` with `core/idle_history.py`, as in production; the simulation only counts.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lambent_platform.core.idle_history import Window, best_window, observed
+from lambent_platform.core.idle_history import PAUSE_S, Habits, observed
+from lambent_platform.core.keepalive import KeepAlive, window_of
 
 DAY_S = 86_400.0
 CALLS_MAX = 5_000
@@ -26,7 +28,15 @@ DECIDED_EACH = 32
 SETTLED = 50
 MEMORY_MB = (128, 128, 128, 256, 256, 512, 1024)
 PERIODS_S = (60, 300, 300, 900, 900, 1800, 3600, 3600, 3600, 7200, 21_600, 86_400)
-Decide = Callable[[Sequence[int]], Window]
+
+
+@dataclass(frozen=True)
+class SimulationPlan:
+    """How much is simulated."""
+
+    seeds: int
+    functions: int
+    days: float
 
 
 @dataclass(frozen=True)
@@ -59,20 +69,20 @@ def trace(seed: int, functions: int, days: float) -> list[Function]:
     return made
 
 
-def _timer(chance: random.Random):
+def _timer(chance: random.Random) -> Iterator[float]:
     period_s, jitter_s = chance.choice(PERIODS_S), chance.choice((0, 0, 1, 5))
     for n in itertools.count():
         yield (n + 0.5) * period_s + chance.random() * jitter_s
 
 
-def _random(chance: random.Random):
+def _random(chance: random.Random) -> Iterator[float]:
     rate, at_s = 10 ** chance.uniform(-6, 2), 0.0
     while True:
         at_s += chance.expovariate(rate)
         yield at_s
 
 
-def _bursts(chance: random.Random):
+def _bursts(chance: random.Random) -> Iterator[float]:
     apart_s, within_s, longest, at_s = (
         10 ** chance.uniform(3, 5.3),
         10 ** chance.uniform(0, 2.5),
@@ -86,61 +96,65 @@ def _bursts(chance: random.Random):
             at_s += chance.expovariate(1 / within_s)
 
 
-def simulate(functions: Sequence[Function], decide: Decide) -> Cost:
-    """Run a trace under a policy that chooses a window from a history."""
-    cost = Cost()
+def simulate(functions: Sequence[Function], policies: Sequence[KeepAlive]) -> list[Cost]:
+    """Run a trace under several policies at once: the idle times are the same for all."""
+    costs = [Cost() for _ in policies]
     for function in functions:
         counts: tuple[int, ...] = ()
-        window = decide(counts)
-        cost.calls += len(function.calls_s)
-        cost.cold += 1
+        windows = [window_of(policy, Habits()) for policy in policies]
+        for cost in costs:
+            cost.calls += len(function.calls_s)
+            cost.cold += 1
         for seen, (before_s, at_s) in enumerate(itertools.pairwise(function.calls_s)):
             idle_s = at_s - before_s
-            cost.cold += not window.holds(idle_s)
-            cost.mb_s += function.memory_mb * window.resident_s(idle_s)
-            counts = observed(counts, idle_s)
+            for cost, window in zip(costs, windows, strict=True):
+                cost.cold += not window.holds(idle_s)
+                cost.mb_s += function.memory_mb * window.resident_s(idle_s)
+            if idle_s >= PAUSE_S:
+                counts = observed(counts, idle_s)
             if seen < SETTLED or seen % DECIDED_EACH == 0:
-                window = decide(counts)
-        cost.mb_s += function.memory_mb * window.resident_s(float("inf"))
-    return cost
+                windows = [window_of(policy, Habits(counts=counts)) for policy in policies]
+        for cost, window in zip(costs, windows, strict=True):
+            cost.mb_s += function.memory_mb * window.resident_s(float("inf"))
+    return costs
 
 
-def table(seed: int, functions: int, days: float) -> list[str]:
-    """Compare policies on one trace."""
-    made = trace(seed, functions, days)
-    base = simulate(made, lambda _: Window(0.0, FIXED_S))
+def compare(plan: SimulationPlan) -> list[str]:
+    """Compare policies on a trace for each seed; shares are the median, the least and the most."""
+    policies = {
+        "fixed, 10 min": KeepAlive(idle_timeout_s=FIXED_S),
+        "fixed, 60 min": KeepAlive(idle_timeout_s=3600.0),
+        **{
+            f"by history, a cold start worth {worth_s:,} s": KeepAlive(keep_alive="history", cold_start_worth_s=worth_s)
+            for worth_s in (1800, 2400, 3600)
+        },
+    }
+    runs = [simulate(trace(seed, plan.functions, plan.days), list(policies.values())) for seed in range(plan.seeds)]
+    calls = sum(costs[0].calls for costs in runs)
     rows = [
-        f"| keep-alive, {len(made)} functions, {days:g} days, {base.calls:,} calls (simulated) "
-        f"| cold starts | of those of {FIXED_S / 60:g} min | memory·time | of that of {FIXED_S / 60:g} min |",
-        "|---|---|---|---|---|",
+        f"| keep-alive, simulated: {plan.seeds} traces of {plan.functions} functions and {plan.days:g} days, "
+        f"{calls:,} calls | cold starts, of those of a fixed 10 min | memory·time, of that of a fixed 10 min |",
+        "|---|---|---|",
     ]
-    policies: list[tuple[str, Decide]] = [
-        (f"fixed, {minutes:g} min", lambda _, minutes=minutes: Window(0.0, minutes * 60)) for minutes in (1, 10, 60)
-    ]
-    policies += [
-        (
-            f"by history, a cold start worth {worth_s:,} s",
-            lambda counts, worth_s=worth_s: best_window(counts, cold_start_worth_s=worth_s),
-        )
-        for worth_s in (600, 1800, 2700)
-    ]
-    for name, decide in policies:
-        cost = simulate(made, decide)
-        rows.append(
-            f"| {name} | {cost.cold:,} | {cost.cold / base.cold:.2f} "
-            f"| {cost.mb_s / 1024 / 3600:,.0f} GB·h | {cost.mb_s / base.mb_s:.2f} |"
-        )
+    for at, name in enumerate(policies):
+        cold = [costs[at].cold / costs[0].cold for costs in runs]
+        memory = [costs[at].mb_s / costs[0].mb_s for costs in runs]
+        rows.append(f"| {name} | {_range(cold)} | {_range(memory)} |")
     return rows
+
+
+def _range(shares: Sequence[float]) -> str:
+    return f"{statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--functions", type=int, default=400)
     parser.add_argument("--days", type=float, default=7.0)
     args = parser.parse_args()
-    print("\n".join(table(args.seed, args.functions, args.days)))
+    print("\n".join(compare(SimulationPlan(args.seeds, args.functions, args.days))))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import served
 from events import EventPlan, events
+from keepalive import SimulationPlan, compare
 
 HERE = Path(__file__).parent
 CONNECTIONS = (1, 16, 64)
@@ -39,6 +40,7 @@ class Plan:
     functions_at_rest: int
     settle_s: float
     events: EventPlan
+    simulation: SimulationPlan
 
 
 PLANS = {
@@ -49,6 +51,7 @@ PLANS = {
         functions_at_rest=1000,
         settle_s=12.0,
         events=EventPlan(5, 5_000, 20_000, 4.0, 300, 1_000_000),
+        simulation=SimulationPlan(seeds=3, functions=150, days=5.0),
     ),
     "quick": Plan(
         runs=3,
@@ -57,6 +60,7 @@ PLANS = {
         functions_at_rest=200,
         settle_s=8.0,
         events=EventPlan(3, 2_000, 8_000, 2.0, 100, 100_000),
+        simulation=SimulationPlan(seeds=1, functions=100, days=3.0),
     ),
     "smoke": Plan(
         runs=1,
@@ -65,6 +69,7 @@ PLANS = {
         functions_at_rest=10,
         settle_s=6.0,
         events=EventPlan(1, 200, 800, 0.5, 10, 1_000),
+        simulation=SimulationPlan(seeds=1, functions=20, days=1.0),
     ),
 }
 
@@ -223,6 +228,7 @@ def main() -> None:
     plan = PLANS[args.plan]
     sections = [measure(plan, args.sandbox) for measure in (warm, routed, cold, at_rest)]
     sections.append(events(plan.events, args.sandbox))
+    sections.append(compare(plan.simulation))
     text = "\n\n".join("\n".join(rows) for rows in sections)
     print(text)
     if args.plan == "full":

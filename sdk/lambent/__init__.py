@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lambent.records import Environment as Environment
     from lambent.records import Function as Function
     from lambent.records import InvocationResult as InvocationResult
+    from lambent.records import KeepAlive as KeepAlive
     from lambent.records import LogEvent as LogEvent
     from lambent.spec import FunctionSpec as FunctionSpec
     from lambent.streaming import AsyncInvocationStream as AsyncInvocationStream
@@ -34,7 +35,7 @@ _HOMES = {
         "ApiError", "DeployFailed", "EndpointUnreachable", "FunctionError", "LambentError", "PackageError",
         "ResourceConflict", "ResourceNotFound", "SpecError", "TooManyRequests",
     ),
-    "lambent.records": ("Environment", "Function", "InvocationResult", "LogEvent"),
+    "lambent.records": ("Environment", "Function", "InvocationResult", "KeepAlive", "LogEvent"),
     "lambent.spec": ("FunctionSpec",),
     "lambent.streaming": ("AsyncInvocationStream",),
     "lambent.sync": ("Client", "InvocationStream"),

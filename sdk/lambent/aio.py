@@ -17,7 +17,7 @@ from lambent.dead import AsyncDead
 from lambent.deployment import DEPLOY_TIMEOUT_S, FUNCTIONS, Deployment, OnProgress, build_log, function_path
 from lambent.errors import ResourceConflict, ResourceNotFound
 from lambent.logs import ago_ms, follow_log, read_log
-from lambent.records import Environment, Function, InvocationResult, LogEvent
+from lambent.records import Environment, Function, InvocationResult, KeepAlive, LogEvent
 from lambent.spec import FunctionSpec
 from lambent.streaming import AsyncInvocationStream
 from lambent.transport import Response, Transport
@@ -241,6 +241,15 @@ class AsyncClient:
         """Return every execution environment that there is now, stems included."""
         answer = await self._transport.request("GET", "/_lambent/environments")
         return [Environment.from_api(item) for item in answer.json()]
+
+    async def keep_alive(self, name: str) -> KeepAlive:
+        """Return how long a function is kept while it is idle.
+
+        Raises:
+            ResourceNotFound: there is no such function.
+        """
+        answer = await self._transport.request("GET", f"/_lambent/keepalive/{quote(name, safe='')}")
+        return KeepAlive.from_api(answer.json())
 
     async def runtimes(self) -> dict[str, str]:
         """Return what the platform can run: runtime name → "ready", "buildable", or what is missing."""

@@ -76,6 +76,33 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepAlive:
+    """How long an idle function is kept, and how that does. Times in seconds since its last call."""
+
+    function: str
+    policy: str
+    """`history`; `default`, where too little is known of the function yet; or `fixed`."""
+    from_s: float
+    """0, or when an environment is brought up again after the one that was called has gone, at `linger_s`."""
+    until_s: float
+    linger_s: float
+    observations: int
+    """How many pauses between its calls are known."""
+    warm: int
+    """Calls after a pause that found an environment."""
+    cold: int
+    """Calls that found none."""
+    hit_rate: float | None
+    idle_s: float | None
+    """How long ago its last call ended."""
+
+    @classmethod
+    def from_api(cls, data: Mapping[str, Any]) -> Self:
+        """Read the platform's answer."""
+        return cls(**{name: data[name] for name in cls.__slots__})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """One execution environment, or a stem: one that waits for any function, and so has none."""
 

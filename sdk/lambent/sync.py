@@ -15,7 +15,7 @@ from lambent.clock import Clock
 from lambent.connection import Connection
 from lambent.dead import Dead
 from lambent.deployment import DEPLOY_TIMEOUT_S, OnProgress
-from lambent.records import Environment, Function, InvocationResult, LogEvent
+from lambent.records import Environment, Function, InvocationResult, KeepAlive, LogEvent
 from lambent.spec import FunctionSpec
 from lambent.streaming import AsyncInvocationStream
 
@@ -177,6 +177,10 @@ class Client:
     def environments(self) -> list[Environment]:
         """See `AsyncClient.environments`."""
         return self._run(self._client.environments())
+
+    def keep_alive(self, name: str) -> KeepAlive:
+        """See `AsyncClient.keep_alive`."""
+        return self._run(self._client.keep_alive(name))
 
     def runtimes(self) -> dict[str, str]:
         """See `AsyncClient.runtimes`."""

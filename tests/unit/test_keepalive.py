@@ -52,8 +52,8 @@ def test_a_freeze_later_than_the_end_never_happens() -> None:
     ("keep_alive", "idle_s", "times", "begins_late", "holds_s"),
     [
         ("fixed", 900.0, 50, False, 299.0),
-        ("history", 900.0, 4, False, 299.0),  # too little is known
-        ("history", 900.0, 5, True, 900.0),
+        ("history", 900.0, 2, False, 299.0),  # too little is known
+        ("history", 900.0, 3, True, 900.0),
         ("history", 400.0, 50, True, 400.0),
         ("history", 30.0, 50, False, 30.0),
     ],
@@ -61,7 +61,7 @@ def test_a_freeze_later_than_the_end_never_happens() -> None:
 def test_a_history_decides_once_there_is_one(
     keep_alive: Literal["fixed", "history"], idle_s: float, times: int, begins_late: bool, holds_s: float
 ) -> None:
-    """By history a function's own window counts, from the fifth idle time on; until then, and else, the fixed time."""
+    """By history a function's own window counts, from the third idle time on; until then, and else, the fixed time."""
     counts: tuple[int, ...] = ()
     for _ in range(times):
         counts = observed(counts, idle_s)

@@ -22,6 +22,8 @@ from lambent_workers.environment import Environment
 INTERVAL_S: Final = 1.0
 ASK_AFTER_S: Final = 2.0
 """From a function's last call until its history is asked for."""
+ANSWER_S: Final = 5.0
+"""For so long beyond the fixed time an environment waits for its function's history, if that is not there yet."""
 FRESH_S: Final = 60.0
 """For so long a window holds, even if there were calls since."""
 NOTES_MAX: Final = 20_000
@@ -111,7 +113,7 @@ class Keeping:
             old = one.window_at_ms < one.ended_ms and self._now_ms() - one.window_at_ms >= FRESH_S * 1000
             if one.window is None or old:
                 self._asked.add(environment.ident)
-        return one.window or Window(0.0, self._policy.idle_timeout_s)
+        return one.window or Window(0.0, self._policy.idle_timeout_s + ANSWER_S)
 
     async def expect(self, environment: Environment, idle_s: float) -> None:
         """Have an environment brought up again later, in place of this one that goes, where its window says so."""

@@ -19,12 +19,12 @@ class KeepAlive:
 
     keep_alive: Literal["history", "fixed"] = "fixed"
     """Whether each function's own history decides how long it is kept."""
-    cold_start_worth_s: float = 1800.0
+    cold_start_worth_s: float = 2400.0
     """By history: a cold start is as bad as keeping the function's memory in vain for so long."""
     idle_timeout_s: float = 300.0
     """From an environment's last call until it is gone. By history this is for functions of which too little is known,
     and for environments that a function has beyond one."""
-    observations_min: int = 5
+    observations_min: int = 3
     """Idle times that must be known of a function before they decide."""
     linger_s: float = 10.0
     """By history: how long an environment is kept in any case."""

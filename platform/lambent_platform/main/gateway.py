@@ -25,6 +25,7 @@ from lambent_platform.gateway.dead_events import DeadEvents
 from lambent_platform.gateway.front.invoke import HotInvoke
 from lambent_platform.gateway.front.queues import HotQueues
 from lambent_platform.gateway.function_urls import FunctionUrls
+from lambent_platform.gateway.keepalive_page import KeepAlivePage
 from lambent_platform.gateway.lambda_api.access import LambdaServices
 from lambent_platform.gateway.lambda_api.account import AccountOperations
 from lambent_platform.gateway.lambda_api.aliases import AliasOperations
@@ -50,7 +51,7 @@ from lambent_platform.gateway.rules_api import RULE_OPERATIONS, RuleAccess, serv
 from lambent_platform.gateway.scheduler_api import SCHEDULER_OPERATIONS, ScheduleServices, serve_scheduler
 from lambent_platform.gateway.stacks import StackPages
 from lambent_platform.gateway.sts import TokenOperations
-from lambent_platform.main import apis
+from lambent_platform.main import apis, keeping
 from lambent_platform.main.clock import event_timer
 from lambent_platform.main.options import LOGGING, STORES, with_settings
 from lambent_platform.main.role import CannotStart, run_role
@@ -81,6 +82,7 @@ _SETTINGS: Final = (
     "drain_s",
     "runtime_images",
     "alive_file",
+    *keeping.FUNCTIONS,
     *apis.SETTINGS,
 )
 LAMBDA_OPERATIONS: Final = (
@@ -193,6 +195,9 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
                 CodeDownload(objects).route(),
                 builds.route(),
                 dead.route(),
+                KeepAlivePage(
+                    redis, functions, keeping.keep_alive(settings), account=settings.account, region=settings.region
+                ).route(),
                 StackPages(StackStore(redis), account=settings.account, region=settings.region).route(),
                 urls.path_route(),
                 sites.entrance.path_route(),

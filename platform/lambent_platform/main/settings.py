@@ -77,7 +77,7 @@ class Settings(BaseSettings):
         description="Last call until its environment is gone; by history, while too little is known of its function.",
     )
     cold_start_worth_s: float = Field(
-        1800, ge=1, le=86_400, description="By history: a cold start is as bad as keeping a function so long in vain."
+        2400, ge=1, le=86_400, description="By history: a cold start is as bad as keeping a function so long in vain."
     )
     freeze_after_s: float = Field(10, ge=0, le=86_400, description="Last call until its environment is frozen.")
     stem_idle_timeout_s: float = Field(300, ge=0, le=86_400, description="Last call of a runtime until its stems go.")

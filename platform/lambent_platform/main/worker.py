@@ -20,7 +20,7 @@ import structlog
 
 from lambent_platform.contracts.errors import SandboxError
 from lambent_platform.core.images import ImagePlans
-from lambent_platform.core.keepalive import KeepAlive
+from lambent_platform.main import keeping
 from lambent_platform.main.clock import event_timer
 from lambent_platform.main.engine import chosen_sandbox
 from lambent_platform.main.folders import WorkerFolder, make_private, worker_folder, write_atomically
@@ -46,21 +46,13 @@ LOOK_S: Final = 1.0
 """How soon a worker sees an image that a builder made for it."""
 LOG_BURST_S: Final = 4
 """A function that printed nothing for a while may print this many seconds' worth at once."""
-_KEEPING: Final = (
-    "keep_alive",
-    "cold_start_worth_s",
-    "idle_timeout_s",
-    "freeze_after_s",
-    "stem_idle_timeout_s",
-    "stems",
-)
 _PLACE: Final = ("pool", "worker_id", "capacity_mb", "capacity_overcommit", "public_url", "host", "port", "unsafe")
 _WALLS: Final = ("sandbox", "docker_runtime", "runtime_images", "egress_allow", "hot_reload_roots")
 _REST: Final = ("durability", "async_retry_delays_s", "log_retention_days", "log_rate_kb_s", "drain_s", "alive_file")
 
 
 @click.command()
-@with_settings(*_WALLS, *_KEEPING, *_PLACE, *_REST, *STORES, *LOGGING)
+@with_settings(*_WALLS, *keeping.ALL, *_PLACE, *_REST, *STORES, *LOGGING)
 def worker(settings: Settings) -> None:
     """Run this machine's worker alone. Host, port or --public-url say where the gateway is."""
     sys.exit(run_role("worker", settings, run))
@@ -88,7 +80,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                     capacity_mb=settings.of_capacity_mb(),
                     architecture="arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64",
                     environments_dir=folder.path / "env",
-                    keepalive=KeepAlive(**{name: getattr(settings, name) for name in _KEEPING}),
+                    keepalive=keeping.keep_alive(settings),
                     start_parallelism=max(2, 2 * (os.cpu_count() or 1)),
                     drain_timeout_s=settings.drain_s,
                     retry_delays_s=settings.async_retry_delays_s,

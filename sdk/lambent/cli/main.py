@@ -37,6 +37,7 @@ _OWN: Final[Mapping[str, tuple[str, str]]] = {
     "queues": ("lambent.cli.queues:queues", "Make queues, send to them, look into them."),
     "triggers": ("lambent.cli.triggers:triggers", "Let queues and streams call functions."),
     "schedules": ("lambent.cli.schedules:schedules", "Let the clock call functions."),
+    "keepalive": ("lambent.cli.keepalive:keepalive", "Show how long a function is kept while it is idle, and why."),
     "ps": ("lambent.cli.ps:ps", "Show what is running: execution environments and stems."),
 }
 
