@@ -6,9 +6,7 @@ import pytest
 
 from lambent_platform.core.capacity import (
     Demand,
-    Idle,
     WorkerLoad,
-    choose_victims,
     choose_worker,
     environments_wanted,
     take_turns,
@@ -120,32 +118,6 @@ def test_choose_worker(workers: list[WorkerLoad], stems: tuple[str, ...], chosen
         )
         == chosen
     )
-
-
-@pytest.mark.parametrize(
-    ("workers", "idle", "victims"),
-    [
-        # The longest idle one is enough.
-        ([worker("a", used_mb=1024)], [Idle("1", "a", 512, 5), Idle("2", "a", 512, 3)], ["2"]),
-        # Two are needed, and both are there.
-        ([worker("a", used_mb=1024)], [Idle("1", "a", 128, 5), Idle("2", "a", 128, 3)], ["2", "1"]),
-        # Even both would not do.
-        ([worker("a", used_mb=1024)], [Idle("1", "a", 100, 5), Idle("2", "a", 100, 3)], []),
-        # One on another worker is less than two here.
-        (
-            [worker("a", used_mb=1024), worker("b", used_mb=1000)],
-            [Idle("1", "a", 128, 1), Idle("2", "a", 128, 1), Idle("3", "b", 256, 9)],
-            ["3"],
-        ),
-        # A worker that cannot run it is left alone.
-        ([worker("a", used_mb=1024, pool="other")], [Idle("1", "a", 1024, 5)], []),
-        ([], [], []),
-    ],
-)
-def test_choose_victims(workers: list[WorkerLoad], idle: list[Idle], victims: list[str]) -> None:
-    """Room is made by as few environments as possible, the longest idle first."""
-    chosen = choose_victims(workers, idle, memory_mb=256, runtime="python3.13", pool="default", architecture="x86_64")
-    assert [one.id for one in chosen] == victims
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -12,7 +13,8 @@ from lambent_platform.contracts.clock import EventClock
 from lambent_platform.contracts.function import FunctionRecord, FunctionVersion
 from lambent_platform.contracts.names import split_target
 from lambent_platform.core import retries
-from lambent_platform.core.capacity import Demand, choose_victims, environments_wanted, take_turns
+from lambent_platform.core.capacity import Demand, environments_wanted, take_turns
+from lambent_platform.core.eviction import choose_victims, prioritized
 from lambent_platform.scheduler.fleet_snapshot import FleetSnapshot
 from lambent_platform.store.demand import DemandStore, Waiting
 from lambent_platform.store.fleet import FleetStore, StartOrder
@@ -25,6 +27,7 @@ TICK_S: Final = 1.0
 LOOK_AGAIN_S: Final = (0.01, 0.02, 0.04, 0.08, 0.16)
 """How soon it looks again at what waits, after so many looks in a row that ordered nothing."""
 LINGER_MS: Final = 1_000
+ADVANCES_MAX: Final = 256
 
 log = structlog.get_logger("scheduler")
 
@@ -66,6 +69,8 @@ class CapacityLoop:
         """Since when targets on the list have had something waiting at every look."""
         self._progress: dict[str, tuple[int, int]] = {}
         """Of targets that have had something waiting: how many calls had ended, and when that was first so."""
+        self._advances: deque[tuple[int, float]] = deque(maxlen=ADVANCES_MAX)
+        """Moves of the clock by which environments end where memory is full."""
         self.wanted = 0
         """Environments that the last look found missing; for metrics."""
         self.ordered = 0
@@ -192,20 +197,25 @@ class CapacityLoop:
                 continue
             full.add(target)
             if any(worker.can_start for worker in fleet.workers):
-                await self._make_room(versions[target], fleet)
+                await self._make_room(versions[target], fleet, now_ms)
         return orders
 
-    async def _make_room(self, version: FunctionVersion, fleet: FleetSnapshot) -> None:
+    async def _make_room(self, version: FunctionVersion, fleet: FleetSnapshot, now_ms: int) -> None:
         """Let idle environments of others end; what they free wakes this loop again."""
+        idle = fleet.idle(version.target)
+        idents = sorted({one.ident for one in idle})
+        habits = dict(zip(idents, await self._habits.load(idents), strict=True))
         victims = choose_victims(
             fleet.workers,
-            fleet.idle(version.target),
+            prioritized(idle, habits, self._advances),
             memory_mb=version.memory_mb,
             runtime=version.runtime,
             pool=version.pool,
             architecture=version.architecture,
         )
         if victims:
+            clock = max(self._advances[-1][1] if self._advances else 0.0, *(victim.priority for victim in victims))
+            self._advances.append((now_ms, clock))
             fleet.forget([victim.id for victim in victims])  # nobody is asked to end it twice in one pass
             await self._fleet.order_retirement(victims[0].worker, [victim.id for victim in victims])
         else:

@@ -10,7 +10,9 @@ from typing import Final
 
 from lambent_platform.contracts.environment import EnvironmentRecord, EnvironmentState
 from lambent_platform.contracts.function import FunctionVersion
-from lambent_platform.core.capacity import Idle, WorkerLoad, choose_worker
+from lambent_platform.contracts.names import split_target
+from lambent_platform.core.capacity import WorkerLoad, choose_worker
+from lambent_platform.core.eviction import Idle
 from lambent_platform.store.fleet import FleetStore, StartOrder
 from lambent_platform.store.invocations import start_order
 
@@ -67,7 +69,7 @@ class FleetSnapshot:
     def idle(self, target: str) -> list[Idle]:
         """Environments of other targets that wait for a call."""
         return [
-            Idle(e.id, e.worker, e.memory_mb, e.idle_since_ms)
+            Idle(e.id, e.worker, e.memory_mb, e.idle_since_ms, e.target, split_target(e.target)[0])
             for e in self.environments
             if e.target and e.target != target and e.state in IDLE
         ]
