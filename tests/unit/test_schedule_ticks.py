@@ -293,3 +293,30 @@ def test_a_flexible_window_is_spread_evenly() -> None:
     assert min(per_minute) > 80
     assert spread_ms(12345, 0) == 0
     assert timedelta(milliseconds=max(offsets)) > timedelta(minutes=14)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cron(0 9 ²W * ? *)",
+        "cron(0 9 ? * ²L *)",
+        "cron(0 9 ² * ? *)",
+        "rate(٣ minutes)",
+        "at(0001-01-01T00:00:00)",
+        "at(9999-12-31T23:59:59)",
+        "at(1969-12-31T23:59:59)",
+        "at(2200-01-01T00:00:00)",
+    ],
+)
+def test_other_digits_and_other_centuries(text: str) -> None:
+    """Digits of other scripts and years at the ends of the calendar are no expression."""
+    with pytest.raises(ExpressionError):
+        parse_schedule(text)
+    with pytest.raises(ExpressionError):
+        parse_rule(text)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Los_Angeles"])
+def test_a_start_at_the_end_of_the_calendar(zone: str) -> None:
+    """A schedule that starts when nothing can be reckoned any more has no tick."""
+    assert timeline("cron(0 9 * * ? *)", zone, start="9999-12-31T23:59:59").after(ms("2026-01-01")) is None

@@ -106,8 +106,8 @@ class Firing:
     """When it could first be sent: its age counts from there."""
     target: Mapping[str, Any]
     """In the shape of the service's model."""
-    event: Mapping[str, Any] | None = None
-    """The event that a rule matched; None for a tick."""
+    event: str = ""
+    """The event that a rule matched, as JSON; nothing for a tick. A text, so that all that JSON can say is kept."""
     cancellable: bool = False
     """It waits within a flexible window, and is not sent where its schedule is gone or disabled by then."""
     attempts: int = 0

@@ -267,6 +267,30 @@ async def test_events_reach_the_rules_that_match(events: Any, bench: Bench) -> N
     await bench.until(3)
 
 
+@pytest.mark.parametrize(
+    "detail", ['{"n": 123456789012345678901234567890}', '{"n": "\\ud800"}', '{"n": ' + "[" * 400 + "]" * 400 + "}"]
+)
+async def test_all_that_json_can_say_reaches_targets(bench: Bench, events: Any, detail: str) -> None:
+    """Long numbers, odd characters and deep nesting arrive as they were sent."""
+    bench.start()
+    await events("put_rule", Name="r", EventPattern='{"source": ["shop"]}')
+    await events("put_targets", Rule="r", Targets=[{"Id": "q", "Arn": QUEUE, "InputPath": "$.detail"}])
+    answer = await events("put_events", Entries=[{"Source": "shop", "DetailType": "order", "Detail": detail}])
+    assert answer["FailedEntryCount"] == 0
+    (sent,) = await bench.until(1)
+    assert sent.body == json.loads(detail)
+
+
+async def test_inputs_that_are_nested_too_deeply(events: Any) -> None:
+    """They are refused as no JSON."""
+    deep = "[" * 4000 + "]" * 4000
+    await events("put_rule", Name="r", EventPattern='{"source": ["shop"]}')
+    with refused("ValidationException", "JSON syntax error in input for target q."):
+        await events("put_targets", Rule="r", Targets=[{"Id": "q", "Arn": QUEUE, "Input": deep}])
+    with refused("ValidationException", "Parameter Event is not valid."):
+        await events("test_event_pattern", EventPattern='{"source": ["shop"]}', Event=deep)
+
+
 async def test_entries_that_are_no_events(events: Any) -> None:
     """Each entry of a batch has its own answer: an id, or AWS's code for what is wrong with it."""
     good = {"Source": "shop", "DetailType": "order", "Detail": "{}"}
@@ -276,6 +300,9 @@ async def test_entries_that_are_no_events(events: Any) -> None:
         ({"Detail": "{"}, "MalformedDetail"),
         ({"DetailType": ""}, "InvalidArgument"),
         ({"EventBusName": "other"}, "ResourceNotFoundException"),
+        ({"Detail": "[" * 100_000 + "]" * 100_000}, "MalformedDetail"),
+        ({"Detail": '{"n": NaN}'}, "MalformedDetail"),
+        ({"Detail": '{"n": 1e999}'}, "MalformedDetail"),
         ({"Detail": json.dumps({"x": "y" * 1024 * 1024})}, "InvalidArgument"),
     ]
     answer = await events("put_events", Entries=[good, *({**good, **change} for change, _ in bad)])

@@ -42,7 +42,7 @@ class _Field:
 
     def number(self, text: str) -> int:
         """Read one value, in AWS's counting."""
-        value = self._names.get(text, -1) if not text.isdigit() else int(text[:5])
+        value = self._names.get(text, -1) if not text.isdecimal() else int(text[:5])
         if not self.low <= value <= self.high:
             raise CronError(text)
         return value

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from lambent_platform.contracts.schedules import DEFAULT_BUS, Firing, SourceRecord
 from lambent_platform.core.event_pattern import Pattern, compile_pattern
+from lambent_platform.core.schedules.json_text import read_json
 from lambent_platform.core.schedules.payload import time_text
 
 ENTRY_BYTES_MAX: Final = 1024 * 1024
@@ -45,7 +46,7 @@ def event_of(
     if sum(len(text.encode()) for text in texts) > ENTRY_BYTES_MAX:
         return EntryError("InvalidArgument", f"The entry is larger than {ENTRY_BYTES_MAX} bytes.")
     try:
-        detail = json.loads(entry["Detail"])
+        detail = read_json(entry["Detail"])
     except ValueError:
         detail = None
     if not isinstance(detail, dict):
@@ -83,6 +84,7 @@ def _pattern(text: str) -> Pattern:
 
 def event_firings(rule: SourceRecord, event: Mapping[str, Any], *, now_ms: int) -> list[Firing]:
     """Make the firings of an event that a rule matched, one for each of its targets."""
+    text = json.dumps(event)
     return [
         Firing(
             id=str(uuid.uuid5(uuid.UUID(event["id"]), f"{rule.arn} {target['Id']}")),
@@ -94,7 +96,7 @@ def event_firings(rule: SourceRecord, event: Mapping[str, Any], *, now_ms: int) 
             tick_ms=now_ms,
             since_ms=now_ms,
             target=target,
-            event=event,
+            event=text,
         )
         for target in rule.data["Targets"]
     ]

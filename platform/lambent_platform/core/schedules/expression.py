@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from lambent_platform.core.schedules.cron import Cron, CronError, parse_cron
+from lambent_platform.core.schedules.cron import YEAR_MAX, YEAR_MIN, Cron, CronError, parse_cron
 
-_RATE: Final = re.compile(r"rate\((\d{1,9}) (minute|hour|day)(s?)\)")
-_AT: Final = re.compile(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)")
-_CRON: Final = re.compile(r"cron\(([^()]{1,250})\)")
+_RATE: Final = re.compile(r"rate\((\d{1,9}) (minute|hour|day)(s?)\)", re.ASCII)
+_AT: Final = re.compile(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)", re.ASCII)
+_CRON: Final = re.compile(r"cron\(([ -\x27*-~\t]{1,250})\)")
 _UNIT_MS: Final = {"minute": 60_000, "hour": 3_600_000, "day": 86_400_000}
 
 
@@ -48,9 +48,13 @@ def parse_schedule(text: str) -> Expression:
     match = _AT.fullmatch(text)
     if match is not None:
         try:
-            return At(datetime.fromisoformat(match[1]))
+            local = datetime.fromisoformat(match[1])
         except ValueError as error:
             raise ExpressionError(text) from error
+        # The years that cron expressions may have; at the ends of the calendar no zone could be reckoned with.
+        if not YEAR_MIN <= local.year <= YEAR_MAX:
+            raise ExpressionError(text)
+        return At(local)
     rate = _RATE.fullmatch(text)
     return _rate(rate) if rate is not None else _cron(text)
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.contracts.queues import QueueRef
 from lambent_platform.contracts.schedules import Firing
+from lambent_platform.core.schedules.json_text import read_json
 
 UNIVERSAL_PREFIX: Final = "arn:aws:scheduler:::aws-sdk:"
 INVOKE_ARN: Final = UNIVERSAL_PREFIX + "lambda:invoke"
@@ -49,8 +50,9 @@ def time_text(moment_ms: int) -> str:
 
 def scheduled_event(firing: Firing) -> dict[str, Any]:
     """Return the event that is sent where no input is given."""
-    if firing.event is not None:
-        return dict(firing.event)
+    if firing.event:
+        event: dict[str, Any] = read_json(firing.event)
+        return event
     return {
         "version": "0",
         "id": firing.event_id,
@@ -117,7 +119,7 @@ def _schedule_body(firing: Firing, execution_id: str) -> bytes:
 
 def _members(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body)
+        found = read_json(body)
     except ValueError as error:
         raise PayloadError("Input must be a JSON object with the parameters of the operation.") from error
     if not isinstance(found, dict):

@@ -5,7 +5,6 @@ Source: EventBridge Scheduler API reference, "CreateSchedule", "Target"; its err
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -14,6 +13,7 @@ from lambent_platform.contracts.errors import ValidationFailed
 from lambent_platform.contracts.schedules import AGE_S_DEFAULT, RETRIES_DEFAULT, schedule_arn
 from lambent_platform.core.destinations import target_kind
 from lambent_platform.core.schedules.expression import At, ExpressionError, parse_schedule
+from lambent_platform.core.schedules.json_text import read_json
 from lambent_platform.core.schedules.payload import (
     INVOKE_ARN,
     SEND_ARN,
@@ -126,6 +126,6 @@ def check_json(text: str) -> None:
         ValidationFailed: it is no JSON.
     """
     try:
-        json.loads(_ATTRIBUTE.sub("1", text))
+        read_json(_ATTRIBUTE.sub("1", text))
     except ValueError:
         raise ValidationFailed("Input must be valid JSON for a Lambda function.") from None

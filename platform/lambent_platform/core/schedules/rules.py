@@ -5,7 +5,6 @@ Source: EventBridge API reference, "PutRule", "PutTargets"; its errors as the se
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -15,6 +14,7 @@ from lambent_platform.contracts.schedules import DEFAULT_BUS, TAGS_MAX, TARGETS_
 from lambent_platform.core.destinations import target_kind
 from lambent_platform.core.event_pattern import InvalidPattern, Pattern, compile_pattern
 from lambent_platform.core.schedules.expression import ExpressionError, parse_rule
+from lambent_platform.core.schedules.json_text import read_json
 from lambent_platform.core.schedules.payload import PayloadError, select
 
 _ARN: Final = re.compile(r"arn:aws[a-z-]*:[^:]+:[^:]*:(\d{12})?:.+")
@@ -111,7 +111,7 @@ def _check_target(target: Mapping[str, Any]) -> None:
         raise ValidationFailed(f"Parameter {dead} is not valid. Reason: a standard SQS queue takes dead letters.")
     if target.get("Input") is not None:
         try:
-            json.loads(target["Input"])
+            read_json(target["Input"])
         except ValueError:
             raise ValidationFailed(f"JSON syntax error in input for target {name}.") from None
     paths = [target["InputPath"]] if target.get("InputPath") is not None else []

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from lambent_platform.core.schedules.cron import Cron
+from lambent_platform.core.schedules.cron import YEAR_MAX, Cron
 from lambent_platform.core.schedules.expression import At, Expression, Rate
 
 PASSED_MAX: Final = 10_000
@@ -22,6 +22,8 @@ _SKIPPED_MAX: Final = 3000
 _REPEATED_MAX: Final = timedelta(hours=3)
 """The longest stretch of a wall clock that comes twice."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CRON_END_MS: Final = (datetime(YEAR_MAX + 1, 1, 3, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+"""Behind it no zone has a time of the last year that cron expressions can name."""
 
 
 class ZoneError(ValueError):
@@ -90,6 +92,8 @@ class Timeline:
         return self.anchor_ms + max(0, (moment_ms - self.anchor_ms) // period_ms + 1) * period_ms
 
     def _cron(self, cron: Cron, moment_ms: int) -> int | None:
+        if moment_ms > _CRON_END_MS:
+            return None
         local = _local(moment_ms, self.zone)
         for _ in range(_SKIPPED_MAX):
             found = cron.after(local)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from lambent_platform.contracts.errors import ValidationFailed
 from lambent_platform.core.schedules.events import EntryError, event_firings, event_of, matching
+from lambent_platform.core.schedules.json_text import read_json
 from lambent_platform.core.schedules.rules import check_pattern
 from lambent_platform.gateway.aws.registry import Params, RequestContext, Result, operation
 from lambent_platform.gateway.rules_api.access import RuleAccess
@@ -46,7 +46,7 @@ class EventOperations:
         """Say whether an event matches a pattern."""
         pattern = check_pattern(params["EventPattern"])
         try:
-            event = json.loads(params["Event"])
+            event = read_json(params["Event"])
         except ValueError:
             event = None
         if not isinstance(event, dict):
