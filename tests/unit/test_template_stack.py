@@ -402,3 +402,34 @@ def test_a_template_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     """CloudFormation's own limit."""
     with pytest.raises(SpecError, match="a template may have 1,000,000 bytes"):
         load(tmp_path, "Resources: {}\n#" + "x" * 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "said"),
+    [
+        ("{Type: Number, Default: 5, MinValue: x}", "line 1: Parameters.A.MinValue: must be a number"),
+        ("{Type: Number, Default: 5, MaxValue: [1]}", "line 1: Parameters.A.MaxValue: must be a number"),
+        ("{Type: String, Default: abc, MinLength: [x]}", "line 1: Parameters.A.MinLength: must be a number"),
+        ("{Type: String, Default: abc, MaxLength: many}", "line 1: Parameters.A.MaxLength: must be a number"),
+        ("{Type: String, Default: [a]}", "line 1: Parameters.A.Default: must be text"),
+    ],
+)
+def test_parameters_that_are_declared_wrongly(tmp_path: Path, parameter: str, said: str) -> None:
+    """A limit that is no number, and a default that is no text, are named with their place."""
+    with pytest.raises(SpecError) as caught:
+        load(tmp_path, f"Parameters: {{A: {parameter}}}\nResources: {{F: {FUNCTION}}}")
+    assert str(caught.value).endswith(said)
+
+
+def test_a_chain_of_conditions_ends_somewhere(tmp_path: Path) -> None:
+    """Conditions that stand on each other are refused before the stack of the interpreter ends."""
+    chain = "".join(f"  C{at}: !Not [!Condition C{at + 1}]\n" for at in range(3000))
+    with pytest.raises(SpecError, match="more than 50 conditions stand on each other"):
+        load(tmp_path, f"Conditions:\n{chain}  C3000: !Equals [a, a]\nResources: {{F: {FUNCTION}}}")
+
+
+def test_ignore_globals_with_other_things_than_names(tmp_path: Path) -> None:
+    """What is no name of a property ignores nothing."""
+    function = FUNCTION.replace("{Type", "{IgnoreGlobals: [{a: b}], Type", 1)
+    stack = load(tmp_path, f"Globals: {{Function: {{Timeout: 7}}}}\nResources: {{F: {function}}}")
+    assert properties(stack, "F")["Timeout"] == 7

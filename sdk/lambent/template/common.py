@@ -41,7 +41,7 @@ def merged(common: Map, own: Map, ignored: Any) -> Map:
     """Return a resource's own properties with the common ones, but for those that `IgnoreGlobals` names."""
     if ignored == "*":
         return own
-    left_out = set(ignored) if isinstance(ignored, Seq) else set()
+    left_out = [each for each in ignored if isinstance(each, str)] if isinstance(ignored, Seq) else []
     kept = Map({key: value for key, value in common.items() if key not in left_out}, line=common.line)
     kept.lines = dict(common.lines)
     result: Map = _merge(kept, own)

@@ -22,6 +22,8 @@ Lookup = Callable[[str, str | None, Place], Any]
 VALUES_MAX: Final = 200_000
 """How many values one evaluation may make: functions in each other could make more of them than the text is long."""
 TEXT_CHARS_MAX: Final = 1_000_000
+CONDITIONS_MAX: Final = 50
+"""How many conditions may stand on each other."""
 
 _PLACEHOLDER: Final = re.compile(r"\$\{(!?)([^{}]*)\}")
 _REFUSED: Final[Mapping[str, str]] = {
@@ -79,6 +81,8 @@ class Evaluator:
         if name in self._deciding:
             raise place.error(f"the conditions go in a circle: {' → '.join([*self._deciding, name])}")
         if name not in self._decided:
+            if len(self._deciding) >= CONDITIONS_MAX:
+                raise place.error(f"more than {CONDITIONS_MAX} conditions stand on each other")
             self._deciding.append(name)
             try:
                 here = Place("Conditions").at(self._conditions, name)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lambent.template.values import Map, Place, Seq
+from lambent.template.values import Intrinsic, Map, Place, Seq
 
 _KEYS: Final = {
     "Type", "Default", "AllowedValues", "AllowedPattern", "MinLength", "MaxLength", "MinValue", "MaxValue",
@@ -68,6 +68,8 @@ def _value(name: str, declaration: Map, given: Mapping[str, str], place: Place) 
     if name in given:
         text = given[name]
     elif "Default" in declaration:
+        if isinstance(declaration["Default"], Map | Seq | Intrinsic):
+            raise place.at(declaration, "Default").error("must be text")
         text = _text(declaration["Default"])
     else:
         raise place.error(f"has no Default: pass one by --parameter {name}=VALUE")
@@ -90,9 +92,9 @@ def _check(text: str, kind: str, declaration: Map, place: Place) -> None:
         except ValueError:
             refuse("is not a number")
         else:
-            if "MinValue" in declaration and number < float(declaration["MinValue"]):
+            if "MinValue" in declaration and number < _limit(declaration, "MinValue", place):
                 refuse(f"is below the minimum of {declaration['MinValue']}")
-            if "MaxValue" in declaration and number > float(declaration["MaxValue"]):
+            if "MaxValue" in declaration and number > _limit(declaration, "MaxValue", place):
                 refuse(f"is over the maximum of {declaration['MaxValue']}")
     allowed = declaration.get("AllowedValues")
     if allowed is not None:
@@ -101,9 +103,9 @@ def _check(text: str, kind: str, declaration: Map, place: Place) -> None:
         texts = [_text(each) for each in allowed]
         if text not in texts:
             refuse(f"is not one of the allowed values: {', '.join(texts)}")
-    if "MinLength" in declaration and len(text) < int(declaration["MinLength"]):
+    if "MinLength" in declaration and len(text) < _limit(declaration, "MinLength", place):
         refuse(f"is shorter than {declaration['MinLength']}")
-    if "MaxLength" in declaration and len(text) > int(declaration["MaxLength"]):
+    if "MaxLength" in declaration and len(text) > _limit(declaration, "MaxLength", place):
         refuse(f"is longer than {declaration['MaxLength']}")
     if "AllowedPattern" in declaration:
         try:
@@ -112,6 +114,13 @@ def _check(text: str, kind: str, declaration: Map, place: Place) -> None:
             raise place.at(declaration, "AllowedPattern").error(f"is no regular expression: {error}") from error
         if pattern.fullmatch(text) is None:
             refuse(f"does not match {declaration['AllowedPattern']}")
+
+
+def _limit(declaration: Map, name: str, place: Place) -> float:
+    try:
+        return float(_text(declaration[name]))
+    except ValueError:
+        raise place.at(declaration, name).error("must be a number") from None
 
 
 def _text(value: Any) -> str:
