@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 import redis.asyncio.connection
+import redis.exceptions
 
 from lambent_platform.contracts.errors import StoreUnavailable
 from lambent_platform.store.cancellable import cancellable_pool
-from lambent_platform.store.redis import open_redis
+from lambent_platform.store.redis import CONNECTIONS_MAX, open_redis
 
 
 async def test_no_cancellation_is_lost(redis_url: str) -> None:
@@ -56,3 +57,28 @@ async def test_a_server_that_takes_nothing() -> None:
     async with open_redis("redis://127.0.0.1:1") as store:
         with pytest.raises(StoreUnavailable):
             await store.ping()
+
+
+async def test_a_burst_waits_for_connections(redis_url: str) -> None:
+    """More commands at once than there may be connections: all are answered, by no more connections than that."""
+    async with open_redis(redis_url) as store:
+        answers = await asyncio.gather(*(store.client.echo(str(at)) for at in range(10 * CONNECTIONS_MAX)))
+        assert answers == [str(at).encode() for at in range(10 * CONNECTIONS_MAX)]
+        assert len(await store.client.client_list()) < 2 * CONNECTIONS_MAX
+
+
+async def test_who_finds_no_connection_in_time_is_told(redis_url: str) -> None:
+    """The wait ends: Redis is as good as away; and what was given back is there again."""
+    pool = cancellable_pool(redis_url, socket_connect_timeout=0.2, max_connections=1)
+    client = redis.asyncio.Redis.from_pool(pool)
+    held = await pool.get_connection()
+    with pytest.raises(redis.exceptions.ConnectionError, match="No connection available"):
+        await client.ping()
+    await pool.release(held)
+    waiting = [asyncio.create_task(client.ping()) for _ in range(20)]
+    await asyncio.sleep(0)
+    for task in waiting[::2]:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert await client.ping()
+    await client.aclose()

@@ -33,8 +33,13 @@ class _Cancellable:
 
 
 def cancellable_pool(url: str, **options: Any) -> redis.asyncio.ConnectionPool:
-    """Make a pool of such connections to `url`; `options` are the library's."""
+    """Make a pool of such connections to `url`; `options` are the library's.
+
+    Where all connections are taken, who wants one waits for it, as long as for a new one at most: a burst of one loop
+    is no reason for the others to believe that Redis is away.
+    """
     found: dict[str, Any] = dict(redis.asyncio.connection.parse_url(url))
     base = found.pop("connection_class", redis.asyncio.connection.Connection)
     kind = type(f"Cancellable{base.__name__}", (_Cancellable, base), {})
-    return redis.asyncio.ConnectionPool(connection_class=kind, **(options | found))
+    options = {"timeout": options.get("socket_connect_timeout")} | options | found
+    return redis.asyncio.BlockingConnectionPool(connection_class=kind, **options)
