@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -15,6 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lambent.connection import Connection
+from lambent.errors import DeployFailed
+from lambent.services import Services
+from lambent.template.deploying import StackDeployment, StackRemoval
+from lambent.template.stack import Environment, load_stack
+from lambent.transport import Transport
 
 TEMPLATE = """
 Transform: AWS::Serverless-2016-10-31
@@ -306,6 +314,42 @@ def test_two_deployments_at_once_are_not_mixed(application: Application, environ
     assert all("Traceback" not in errors for _, errors in ended)
     application.outputs()
     assert "No changes: 13 as they should be." in application.deploy()[0]
+
+
+def test_an_older_plan_touches_nothing(tmp_path: Path, lambent: Any, platform: Any, endpoint: str) -> None:
+    """Who planned before somebody else deployed is told so before anything is changed; so is who would remove it."""
+    stack = f"t{os.urandom(4).hex()}"
+    text = "Resources: {Q: {Type: AWS::SQS::Queue, Properties: {DelaySeconds: %d}}}"
+
+    async def race() -> None:
+        async with Transport(Connection(endpoint)) as transport:
+            services = Services(transport)
+            environment = Environment(stack, await services.account(), services.region)
+
+            def deployment(delay_s: int) -> StackDeployment:
+                (tmp_path / "template.json").write_text(text % delay_s)
+                return StackDeployment(services, load_stack(tmp_path / "template.json", environment))
+
+            first = deployment(1)
+            await first.apply(await first.plan())
+            one, other, removal = deployment(2), deployment(3), StackRemoval(services, environment)
+            plans = [await one.plan(), await other.plan()]
+            await removal.plan()
+            await one.apply(plans[0])
+            with pytest.raises(DeployFailed, match="somebody else is deploying the stack"):
+                await other.apply(plans[1])
+            with pytest.raises(DeployFailed, match="somebody else is deploying the stack"):
+                await removal.apply()
+
+    asyncio.run(race())
+    queues = platform.client("sqs")
+    url = queues.get_queue_url(QueueName=f"{stack}-Q")["QueueUrl"]
+    found = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["DelaySeconds"])
+    assert found["Attributes"] == {"DelaySeconds": "2"}
+    # A folder with a template.json is one, too.
+    (tmp_path / "template.json").write_text(text % 2)
+    assert b"1 as they should be" in lambent("deploy", str(tmp_path), "--stack", stack, "--plan").stdout
+    lambent("destroy", stack, "--yes")
 
 
 def test_it_asks_on_a_terminal(application: Application, environment: dict[str, str]) -> None:

@@ -90,7 +90,9 @@ class StackDeployment:
             the same stack.
         """
         if plan.changes_anything:
+            # Written before anything is touched: who planned from an older record than another is told so here.
             self._record.complete = False
+            await self._keeper.save(self._record)
         self._attributes = {}
         for step in plan.steps:
             if step.resource is not None:
@@ -238,6 +240,8 @@ class StackRemoval:
         """Remove everything, then the record. Run again, it goes on where it was stopped."""
         if self._record is None:
             return
+        self._record.complete = False
+        await self._keeper.save(self._record)
         for step in removals(self._record, ()):
             await _remove(step, self._record, self._keeper, self._target, self._progress)
         await self._keeper.remove(self._record)

@@ -19,7 +19,7 @@ from lambent.template.properties import NOTED_TYPES, REFUSED_TYPES, SAM_TYPES, T
 from lambent.template.shapes import check
 from lambent.template.values import Map, Place, Seq, TemplateError, Unknown
 
-FILE_NAMES: Final = ("template.yaml", "template.yml")
+FILE_NAMES: Final = ("template.yaml", "template.yml", "template.json")
 RESOURCES_MAX: Final = 500
 """CloudFormation's limit on the resources of a template."""
 SAM_TRANSFORM: Final = "AWS::Serverless-2016-10-31"
