@@ -22,6 +22,7 @@ from lambent.template.plan import (
     differences,
     removals,
     shown,
+    shown_change,
 )
 from lambent.template.record import Recorded, StackRecord
 from lambent.template.samconfig import SamConfig, read_samconfig
@@ -123,6 +124,15 @@ def test_values_are_shown_short_and_without_secrets() -> None:
     assert shown(None) == shown("") == "(none)"
     assert len(shown("x" * 1000)) == 100
     assert shown(Unknown("Q.Arn")) == "(known after deploy: Q.Arn)"
+
+
+def test_what_a_secret_replaces_is_hidden_too() -> None:
+    """The value before is no longer known as a secret, and was one."""
+    secrets = frozenset({"new-one"})
+    assert shown_change(Change("P", "old-one", "new-one"), secrets) == ("****", "****")
+    assert shown_change(Change("P", {"a": "old-one"}, {"a": "new-one"}), secrets) == ("****", '{"a": "****"}')
+    assert shown_change(Change("P", None, "new-one"), secrets) == ("(none)", "****")
+    assert shown_change(Change("P", "one", "two"), secrets) == ("one", "two")
 
 
 def test_changes_within_a_mapping_are_shown_one_by_one() -> None:

@@ -11,7 +11,7 @@ import click
 from rich.text import Text
 
 from lambent.cli.output import console
-from lambent.template.plan import Plan, Step, details, shown
+from lambent.template.plan import Plan, Step, details, shown_change
 
 _SIGNS: Final = {"create": "+", "update": "~", "replace": "-/+", "delete": "-", "leave": "!", "none": "="}
 _COLOURS: Final = {"create": "green", "update": "yellow", "replace": "magenta", "delete": "red", "leave": "cyan"}
@@ -36,7 +36,7 @@ def print_plan(plan: Plan, title: str, secrets: frozenset[str], *, verbose: bool
         out.print(Text(line.rstrip() + reason, style=_COLOURS.get(step.action, "")))
         if step.action in ("update", "replace"):
             for change in itertools.chain.from_iterable(map(details, step.changes)):
-                before, after = shown(change.before, secrets), shown(change.after, secrets)
+                before, after = shown_change(change, secrets)
                 out.print(Text(f"         {change.setting}: {before} → {after}"))
     for note in plan.notes:
         out.print(Text(f"note: {note}"))

@@ -14,6 +14,7 @@ from lambent.template.values import Unknown, is_deferred
 
 Action = Literal["create", "update", "replace", "delete", "leave", "none"]
 SHOWN_CHARS: Final = 100
+HIDDEN: Final = "****"
 
 
 class PlanError(LambentError):
@@ -194,11 +195,22 @@ def details(change: Change) -> list[Change]:
     return found
 
 
+def shown_change(change: Change, secrets: frozenset[str] = frozenset()) -> tuple[str, str]:
+    """Return both sides of a change as the plan shows them.
+
+    Where a secret is put, what was there before is as secret, and nobody knows it any more: all of it is hidden.
+    """
+    before, after = shown(change.before, secrets), shown(change.after, secrets)
+    text = change.after if isinstance(change.after, str) else json.dumps(change.after, default=str)
+    hidden = change.before not in (None, "") and any(secret in text for secret in secrets)
+    return HIDDEN if hidden else before, after
+
+
 def shown(value: Any, secrets: frozenset[str] = frozenset()) -> str:
     """Return a setting's value as the plan shows it, without secrets and not too long."""
     if value is None or value == "":
         return "(none)"
     text = str(value) if isinstance(value, str | Unknown) else json.dumps(value, default=str)
     for secret in secrets:
-        text = text.replace(secret, "****")
+        text = text.replace(secret, HIDDEN)
     return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 3] + "..."
