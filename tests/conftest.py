@@ -12,8 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lambent_platform.main.valkey import EmbeddedValkey
+
+# How long an example takes is the machine's business: on a busy one Hypothesis would take that for a defect.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @functools.cache

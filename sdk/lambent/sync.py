@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from lambent.aio import AsyncClient
 from lambent.clock import Clock
@@ -21,6 +21,9 @@ from lambent.streaming import AsyncInvocationStream
 
 if TYPE_CHECKING:
     from lambent.stacks import Stacks
+
+CANCEL_S: Final = 5.0
+"""How long what was interrupted may take to end."""
 
 T = TypeVar("T")
 
@@ -86,12 +89,22 @@ class Client:
         self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        ended = threading.Event()
+
+        async def watched() -> T:
+            try:
+                return await work
+            finally:
+                ended.set()
+
+        future = asyncio.run_coroutine_threadsafe(watched(), self._loop)
         try:
             return future.result()
         except BaseException:
-            # Ctrl-C comes to this thread: the request on the other one must not outlive it.
+            # Ctrl-C comes to this thread: the request on the other one must not outlive it, nor still run beside
+            # what closes its generator.
             future.cancel()
+            ended.wait(CANCEL_S)
             raise
 
     def deploy(

@@ -123,8 +123,7 @@ def test_logs_follow_until_interrupted(environment: dict[str, str], lambent: Any
             assert time.monotonic() < deadline
         following.send_signal(2)
         _, said = following.communicate(timeout=10)
-        assert following.returncode == 130
-        assert said.strip() == ""
+        assert (following.returncode, said.strip()) == (130, "")
     finally:
         following.kill()
         following.wait()

@@ -43,7 +43,7 @@ def test_out_and_back_to_zero(platform: Any) -> None:
 
     assert environments(platform, name) == []
     with ThreadPoolExecutor(10) as pool:
-        streams = set(pool.map(call, [4.0] * 10))
+        streams = set(pool.map(call, [7.0] * 10))
     ended = time.monotonic()
     assert len(streams) == 10
     row = environments(platform, name)[0]

@@ -188,7 +188,7 @@ def test_the_gateways_restart_refuses_no_connection(running: Any, data_dir: Path
 @pytest.mark.docker
 def test_two_platforms_on_one_engine(running: Any, tmp_path: Path) -> None:
     """Neither starting nor ending one touches the containers of another."""
-    with running("docker", data_dir=tmp_path / "one") as one:
+    with running("docker", data_dir=tmp_path / "one", idle_timeout_s="300", stem_idle_timeout_s="300") as one:
         name = one.deploy(ECHO)
         one.call(name, 1)
         mine = containers((one.data_dir / "platform-id").read_text())

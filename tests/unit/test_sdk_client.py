@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -229,3 +230,36 @@ async def test_the_sync_client_works_beside_a_running_loop() -> None:
 
         (stem,) = await asyncio.to_thread(use)
     assert (stem.function, stem.age_s) == (None, 1.5)
+
+
+def test_an_interrupt_ends_what_it_interrupts_first() -> None:
+    """After Ctrl-C in a generator that waits, the generator can be closed: nothing in it runs any more."""
+
+    async def lines() -> AsyncIterator[int]:
+        yield 1
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.05)  # as a connection that is given back
+
+    client = Client("http://127.0.0.1:9")
+    items = lines()
+    try:
+        assert client._run(anext_of(items)) == 1
+        here = threading.get_ident()
+        threading.Timer(0.2, signal.pthread_kill, (here, signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            client._run(anext_of(items))
+        client._run(closed(items))
+    finally:
+        client.close()
+
+
+async def anext_of(items: AsyncIterator[int]) -> int | None:
+    """The next item."""
+    return await anext(items, None)
+
+
+async def closed(items: AsyncIterator[int]) -> None:
+    """Close a generator."""
+    await items.aclose()  # type: ignore[attr-defined]
