@@ -59,3 +59,24 @@ def test_a_function_is_kept_for_as_long_as_it_pauses(running: Any) -> None:
             env={**os.environ, "AWS_ENDPOINT_URL": platform.endpoint}, capture_output=True, timeout=60, text=True,
         )  # fmt: skip
         assert (refused.returncode, "ResourceNotFoundException" in refused.stderr) == (3, True)
+
+
+def test_full_memory_ends_what_is_worth_least(running: Any) -> None:
+    """Of two idle functions the one that saves less for its memory makes room, though it was called later."""
+    with running("process", stems="0", capacity_mb="384", idle_timeout_s="60") as platform:
+        small = platform.deploy(SOURCE, MemorySize=128)
+        large = platform.deploy(SOURCE, MemorySize=256)
+        third = platform.deploy(SOURCE, MemorySize=128)
+
+        def call(name: str) -> str:
+            return str(json.loads(platform.client("lambda").invoke(FunctionName=name)["Payload"].read()))
+
+        first = call(small)
+        for _ in range(3):
+            time.sleep(1.3)
+            assert call(small) == first
+        call(large)
+        time.sleep(2.5)  # until the heartbeat has said that it is idle, and what was seen is written
+        call(third)
+        assert {one["function"] for one in platform.environments()} == {small, third}
+        assert call(small) == first
