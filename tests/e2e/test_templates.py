@@ -352,6 +352,48 @@ def test_an_older_plan_touches_nothing(tmp_path: Path, lambent: Any, platform: A
     lambent("destroy", stack, "--yes")
 
 
+def test_rules_with_patterns(application: Application, platform: Any) -> None:
+    """A rule and a function's event match what is put on the bus; a pattern that changes is put again."""
+    application.write(
+        """
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  Q: {Type: AWS::SQS::Queue}
+  Rule:
+    Type: AWS::Events::Rule
+    Properties:
+      EventPattern: {source: [!Ref AWS::StackName]}
+      Targets: [{Id: q, Arn: !GetAtt Q.Arn, InputPath: $.detail}]
+  F:
+    Type: AWS::Serverless::Function
+    Properties:
+      Runtime: RUNTIME
+      Handler: index.handler
+      InlineCode: "def handler(event, context): return 1"
+      Events:
+        Orders: {Type: EventBridgeRule, Properties: {Pattern: {source: [other]}, Target: {Id: mine}}}
+"""
+    )
+    application.deploy("--yes")
+    assert "No changes: 4 as they should be." in application.deploy()[0]
+    events, queues = platform.client("events"), platform.client("sqs")
+    rule = events.describe_rule(Name=f"{application.stack}-FOrders")
+    assert json.loads(rule["EventPattern"]) == {"source": ["other"]}
+    assert [each["Id"] for each in events.list_targets_by_rule(Rule=rule["Name"])["Targets"]] == ["mine"]
+    url = queues.get_queue_url(QueueName=f"{application.stack}-Q")["QueueUrl"]
+
+    def sent(source: str) -> str:
+        events.put_events(Entries=[{"Source": source, "DetailType": "t", "Detail": json.dumps({"from": source})}])
+        got = queues.receive_message(QueueUrl=url, WaitTimeSeconds=10)["Messages"][0]
+        queues.delete_message(QueueUrl=url, ReceiptHandle=got["ReceiptHandle"])
+        return str(json.loads(got["Body"])["from"])
+
+    assert sent(application.stack) == application.stack
+    application.write(application.file.read_text().replace("[!Ref AWS::StackName]", f"[next-{application.stack}]"))
+    assert "EventPattern: " in application.deploy("--yes")[0]
+    assert sent(f"next-{application.stack}") == f"next-{application.stack}"
+
+
 def test_it_asks_on_a_terminal(application: Application, environment: dict[str, str]) -> None:
     """No is no; without a terminal it says what is missing, and yes goes on."""
     _, errors = application.deploy(status=2)

@@ -201,8 +201,8 @@ def test_wrong_sections_are_named(tmp_path: Path, sections: str, said: str) -> N
             "R.Properties: has no EventSourceArn",
         ),
         (
-            "{Type: AWS::Events::Rule, Properties: {ScheduleExpression: x, EventPattern: {a: b}}}",
-            "rules that match events",
+            "{Type: AWS::Events::Rule, Properties: {EventPattern: {a: [b]}, EventBusName: mine}}",
+            "event buses are not served",
         ),
     ],
 )
@@ -433,3 +433,11 @@ def test_ignore_globals_with_other_things_than_names(tmp_path: Path) -> None:
     function = FUNCTION.replace("{Type", "{IgnoreGlobals: [{a: b}], Type", 1)
     stack = load(tmp_path, f"Globals: {{Function: {{Timeout: 7}}}}\nResources: {{F: {function}}}")
     assert properties(stack, "F")["Timeout"] == 7
+
+
+def test_json_that_waits_for_resources(tmp_path: Path) -> None:
+    """A pattern with a reference in it becomes its text when the resource has a name."""
+    rule = "{Type: AWS::Events::Rule, Properties: {EventPattern: {resources: [!GetAtt Q.Arn]}}}"
+    stack = load(tmp_path, f"Resources: {{R: {rule}, Q: {{Type: AWS::SQS::Queue}}}}")
+    assert properties(stack, "R")["EventPattern"] == '{"resources":["<Q.Arn>"]}'
+    assert [each.logical_id for each in stack.resources] == ["Q", "R"]

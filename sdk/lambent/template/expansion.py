@@ -111,6 +111,8 @@ class _Function:
             "SQS": self._queue_event,
             "Schedule": self._schedule_event,
             "ScheduleV2": self._schedule_v2_event,
+            "EventBridgeRule": self._rule_event,
+            "CloudWatchEvent": self._rule_event,
             "HttpApi": self._http_api_event,
             "Api": self._api_event,
         }
@@ -214,18 +216,26 @@ class _Function:
         self._expanded.add(f"{self._id}{name}", "AWS::Lambda::EventSourceMapping", mapping, self._resource, place=place)
 
     def _schedule_event(self, name: str, event: Map, place: Place) -> None:
+        self._rule(name, event, place, {"ScheduleExpression": event["Schedule"]})
+
+    def _rule_event(self, name: str, event: Map, place: Place) -> None:
+        self._rule(name, event, place, {"EventPattern": event["Pattern"]})
+
+    def _rule(self, name: str, event: Map, place: Place, when: Mapping[str, Any]) -> None:
         logical_id = f"{self._id}{name}"
         state = event.get("State")
         if "Enabled" in event:
             if state is not None:
                 raise place.at(event, "State").error("cannot go together with Enabled")
             state = "ENABLED" if event["Enabled"] else "DISABLED"
-        target = Map({"Id": f"{logical_id}LambdaTarget"[-64:], "Arn": self._target})
-        if "Input" in event:
-            target["Input"] = event["Input"]
+        id = event.get("Target", {}).get("Id", f"{logical_id}LambdaTarget"[-64:])
+        target = Map({"Id": id, "Arn": self._target})
+        target |= {key: event[key] for key in ("Input", "InputPath", "InputTransformer") if key in event}
         self._delivery(logical_id, event, target, place)
-        rule = Map({"ScheduleExpression": event["Schedule"], "Targets": Seq([target])}, line=place.line)
+        rule = Map({**when, "Targets": Seq([target])}, line=place.line)
         rule |= {key: event[key] for key in ("Name", "Description") if key in event}
+        if "RuleName" in event:
+            rule["Name"] = event["RuleName"]
         if state is not None:
             rule["State"] = state
         self._expanded.add(logical_id, "AWS::Events::Rule", rule, self._resource, place=place)

@@ -125,6 +125,7 @@ _SQS_EVENT: Final = Shape(
     },
     ("Queue",),
 )
+_TRANSFORMER: Final = Shape({"InputPathsMap": TEXT_MAP, "InputTemplate": TEXT}, ("InputTemplate",))
 _SAM_DLQ: Final = Shape({"Arn": TEXT, "Type": TEXT, "QueueLogicalId": TEXT})
 SAM_EVENTS: Final[Mapping[str, Shape]] = {
     "SQS": _SQS_EVENT,
@@ -180,6 +181,32 @@ SAM_EVENTS: Final[Mapping[str, Shape]] = {
             "RoleArn": _NOT_ENFORCED,
         },
         ("Schedule",),
+    ),
+    "EventBridgeRule": Shape(
+        {
+            "Pattern": JSON_TEXT,
+            "EventBusName": Refused("event buses are not served here", (None, "default")),
+            "RuleName": TEXT,
+            "State": TEXT,
+            "Input": TEXT,
+            "InputPath": TEXT,
+            "InputTransformer": _TRANSFORMER,
+            "Target": Shape({"Id": TEXT}, ("Id",)),
+            "DeadLetterConfig": _SAM_DLQ,
+            "RetryPolicy": _RETRY,
+        },
+        ("Pattern",),
+    ),
+    "CloudWatchEvent": Shape(
+        {
+            "Pattern": JSON_TEXT,
+            "EventBusName": Refused("event buses are not served here", (None, "default")),
+            "Enabled": BOOLEAN,
+            "State": TEXT,
+            "Input": TEXT,
+            "InputPath": TEXT,
+        },
+        ("Pattern",),
     ),
     "ScheduleV2": Shape(
         {
@@ -284,7 +311,7 @@ SAM_TYPES: Final[Mapping[str, Shape]] = {
 _TARGET: Final = Shape(
     {
         "Id": TEXT, "Arn": TEXT, "Input": TEXT, "InputPath": TEXT,
-        "InputTransformer": Shape({"InputPathsMap": TEXT_MAP, "InputTemplate": TEXT}, ("InputTemplate",)),
+        "InputTransformer": _TRANSFORMER,
         "DeadLetterConfig": _ARN_DEAD_LETTER, "RetryPolicy": _RETRY, "RoleArn": _NOT_ENFORCED,
         "SqsParameters": Shape({"MessageGroupId": TEXT}, ("MessageGroupId",)),
     },
@@ -399,10 +426,8 @@ TYPES: Final[Mapping[str, Shape]] = {
         {
             "Name": TEXT, "Description": TEXT, "ScheduleExpression": TEXT, "State": TEXT, "Targets": ListOf(_TARGET),
             "EventBusName": Refused("event buses are not served here", (None, "default")),
-            "EventPattern": Refused("rules that match events are not served here; schedules are"),
-            "RoleArn": _NOT_ENFORCED, "Tags": TAG_LIST,
+            "EventPattern": JSON_TEXT, "RoleArn": _NOT_ENFORCED, "Tags": TAG_LIST,
         },
-        ("ScheduleExpression",),
     ),
     "AWS::ApiGatewayV2::Api": Shape(
         {
@@ -484,8 +509,6 @@ REFUSED_EVENTS: Final[Mapping[str, str]] = {
     "SNS": "topics are not served here",
     "DynamoDB": "tables are not served here",
     "Kinesis": "Kinesis is not served here; a Redis stream is, by AWS::Lambda::EventSourceMapping",
-    "CloudWatchEvent": "rules that match events are not served here; Schedule and ScheduleV2 are",
-    "EventBridgeRule": "rules that match events are not served here; Schedule and ScheduleV2 are",
 }
 
 GLOBALS: Final[Mapping[str, str]] = {

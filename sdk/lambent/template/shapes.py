@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lambent.template.values import Intrinsic, Map, Place, Seq, Unknown, plain
+from lambent.template.values import Intrinsic, Map, Place, Seq, Unknown, is_deferred, plain
 
 Notes = Callable[[Place, str], None]
 """Takes what is accepted and has no effect here: where it is, and what is to be said about it."""
@@ -92,7 +92,11 @@ def _boolean(value: Any) -> Any:
 
 
 def _json_text(value: Any) -> Any:
-    return json.dumps(plain(value), separators=(",", ":")) if isinstance(value, Map | Seq) else _text(value)
+    if not isinstance(value, Map | Seq):
+        return _text(value)
+    if is_deferred(value):
+        return Intrinsic("Fn::ToJsonString", value, value.line)
+    return json.dumps(plain(value), separators=(",", ":"))
 
 
 TEXT: Final = Kind("text", _text)

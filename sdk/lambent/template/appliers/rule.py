@@ -1,4 +1,4 @@
-"""`AWS::Events::Rule` with a schedule, and its targets."""
+"""`AWS::Events::Rule` with a schedule or a pattern, and its targets."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lambent.template.plan import Desired, Existing
 from lambent.template.values import Unknown
 
 _NAME_CHARS_MAX: Final = 64
+_TEXTS: Final = ("ScheduleExpression", "EventPattern", "Description")
 _MISSING: Final = "ResourceNotFoundException"
 
 
@@ -18,11 +19,10 @@ class RuleApplier(Applier):
     """Rules, with their targets as settings of their own."""
 
     def desired(self, target: Target, logical_id: str, properties: Mapping[str, Any]) -> Desired:
-        """Schedule, state, targets and tags."""
+        """Schedule, pattern, state, targets and tags."""
         targets = {each["Id"]: known(each) for each in properties.get("Targets", [])}
         settings = {
-            "ScheduleExpression": properties["ScheduleExpression"],
-            "Description": properties.get("Description", ""),
+            **{name: properties.get(name, "") for name in _TEXTS},
             "State": properties.get("State", "ENABLED"),
             **flat("Targets", targets),
             **flat("Tags", target.tags(logical_id, known(properties.get("Tags")))),
@@ -49,8 +49,7 @@ class RuleApplier(Applier):
         listed = await target.services.call("events", "ListTagsForResource", ResourceARN=found["Arn"])
         tags = {each["Key"]: each["Value"] for each in listed.get("Tags", [])}
         settings = {
-            "ScheduleExpression": found.get("ScheduleExpression", ""),
-            "Description": found.get("Description", ""),
+            **{name: found.get(name, "") for name in _TEXTS},
             "State": found.get("State", "ENABLED"),
             **flat("Targets", targets),
             **flat("Tags", tags),
@@ -73,7 +72,7 @@ class RuleApplier(Applier):
     async def update(self, target: Target, existing: Existing, desired: Desired, changed: frozenset[str]) -> Existing:
         """Put what differs, take away targets and tags that are no longer wanted."""
         name, arn = existing.identity["Name"], existing.attributes["Arn"]
-        if changed & {"ScheduleExpression", "Description", "State"}:
+        if changed & {*_TEXTS, "State"}:
             await target.services.call("events", "PutRule", **self._rule(name, desired))
         targets, tags = unflat("Targets", desired.settings), unflat("Tags", desired.settings)
         touched = {key.removeprefix("Targets.") for key in changed if key.startswith("Targets.")}
@@ -100,7 +99,7 @@ class RuleApplier(Applier):
 
     def _rule(self, name: str, desired: Desired) -> dict[str, Any]:
         settings = desired.settings
-        return {"Name": name, **{key: settings[key] for key in ("ScheduleExpression", "Description", "State")}}
+        return {"Name": name, **{key: settings[key] for key in (*_TEXTS, "State") if settings[key]}}
 
     async def _put_targets(self, target: Target, name: str, targets: list[Any]) -> None:
         if not targets:
