@@ -23,6 +23,7 @@ SAID = {
         *("job 1 is done", "job 2 cannot be done"),
     ),
     "docs/apis.md": ('"path": "/hello/Ada"',),
+    "docs/keep-alive.md": ("seldom",),
     "docs/queues.md": ("failed-jobs after 3", '{"name": "Ada"}', "hello", "from curl", "queue jobs"),
     "docs/schedules.md": ("mornings",),
     "docs/streaming.md": ("1",),
