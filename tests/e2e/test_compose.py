@@ -35,6 +35,7 @@ class Compose:
         """Run `docker compose` and return what it prints."""
         short_waits = {
             "LAMBENT_PORT": str(self.port),
+            "LAMBENT_KEEP_ALIVE": "fixed",
             "LAMBENT_IDLE_TIMEOUT_S": "5",
             "LAMBENT_STEM_IDLE_TIMEOUT_S": "5",
             "LAMBENT_ASYNC_RETRY_DELAYS_S": "1,2",
