@@ -320,3 +320,9 @@ def test_other_digits_and_other_centuries(text: str) -> None:
 def test_a_start_at_the_end_of_the_calendar(zone: str) -> None:
     """A schedule that starts when nothing can be reckoned any more has no tick."""
     assert timeline("cron(0 9 * * ? *)", zone, start="9999-12-31T23:59:59").after(ms("2026-01-01")) is None
+
+
+def test_once_at_a_time_that_is_skipped() -> None:
+    """It is not lost: it comes as much later as the clocks went forward."""
+    line = timeline("at(2027-03-28T02:30:00)", "Europe/Berlin")
+    assert ticks(line, "2027-03-01", 2) == ["2027-03-28T01:30"]
