@@ -151,3 +151,46 @@ def _settled(lambent: Any, name: str, state: str, *, result: str | None = None) 
             return shown
         assert time.monotonic() < deadline, shown
         time.sleep(0.1)
+
+
+def test_the_life_of_a_schedule(lambent: Any, platform: Any, queue: str) -> None:
+    """Made, listed with its next time, disabled, enabled, at work, and gone; rules as schedules."""
+    arn = platform.client("sqs").get_queue_attributes(
+        QueueUrl=platform.client("sqs").get_queue_url(QueueName=queue)["QueueUrl"], AttributeNames=["QueueArn"]
+    )["Attributes"]["QueueArn"]
+    name, once, rule = f"s-{queue}", f"o-{queue}", f"r-{queue}"
+    lambent("schedules", "create", name, "cron(0 3 1 1 ? 2090)", "--queue", queue, "--zone", "Europe/Berlin")
+    events = platform.client("events")
+    events.put_rule(Name=rule, ScheduleExpression="cron(30 4 1 7 ? 2091)")
+    events.put_targets(Rule=rule, Targets=[{"Id": "1", "Arn": arn}])
+    listed = {each["name"]: each for each in json.loads(lambent("schedules", "ls", "--json").stdout)}
+    assert (listed[name]["kind"], listed[name]["next"]) == ("schedule", "2090-01-01T02:00:00Z")
+    assert (listed[rule]["kind"], listed[rule]["next"]) == ("rule", "2091-07-01T04:30:00Z")
+    (line,) = (each for each in lambent("schedules", "ls").stdout.decode().splitlines() if each.startswith(f"{name} "))
+    assert f"queue {queue}" in line
+    assert json.loads(lambent("schedules", "show", name, "--json").stdout)["Next"] == ["2090-01-01T02:00:00Z"]
+    for each in (name, rule):
+        lambent("schedules", "disable", each)
+        shown = json.loads(lambent("schedules", "show", each, "--json").stdout)
+        assert (shown["State"], shown["Next"]) == ("DISABLED", [])
+        lambent("schedules", "enable", each)
+        shown = json.loads(lambent("schedules", "show", each, "--json").stdout)
+        assert (shown["State"], len(shown["Next"])) == ("ENABLED", 1)
+        lambent("schedules", "rm", each)
+        assert "ResourceNotFoundException" in lambent("schedules", "show", each, status=3).stderr.decode()
+    due = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 2))
+    lambent("schedules", "create", once, f"at({due})", "--queue", queue, "-i", '{"now": true}', "--once")
+    (got,) = json.loads(lambent("queues", "receive", queue, "--wait", "20s", "--json").stdout)
+    assert json.loads(got["Body"]) == {"now": True}
+
+
+def test_schedules_that_make_no_sense(lambent: Any, queue: str) -> None:
+    """No target is wrong usage; an expression that is none is refused in one line, with AWS's code."""
+    assert (
+        "either --function or --queue" in lambent("schedules", "create", "x", "rate(1 day)", status=2).stderr.decode()
+    )
+    said = lambent("schedules", "create", f"x-{queue}", "every(day)", "--queue", queue, status=3).stderr.decode()
+    assert said.startswith("lambent: ValidationException: ")
+    assert said.count("\n") == 1
+    for verb in ("show", "enable", "disable", "rm"):
+        assert "ResourceNotFoundException" in lambent("schedules", verb, "absent", status=3).stderr.decode()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
@@ -136,3 +140,31 @@ def test_a_redis_stream(make: Callable[..., Made], platform: Any, runtime: str) 
         (dead,) = client.xrange(f"{key}-dead")
         assert bad in str(dead)
         client.delete(key, f"{key}-dead")
+
+
+def test_a_schedule(running: Callable[..., Any], tmp_path: Path) -> None:
+    """On a clock that can be moved: the short report after minutes, the nightly one at three, each by its own input."""
+    with running("process", clock="virtual") as platform:
+        bare = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "LAMBENT_"))}
+
+        def lambent(*arguments: str) -> Any:
+            return subprocess.run(
+                [sys.executable, "-m", "lambent.cli.main", *arguments],
+                env={**bare, "AWS_ENDPOINT_URL": platform.endpoint},
+                capture_output=True,
+                check=True,
+                timeout=90,
+            )
+
+        python = platform.python()
+        made = Made(lambent, tmp_path / "reports", "python-schedule", python, "-p", "Zone=Europe/Berlin")
+        assert made.outputs == {"Function": "reports-Report"}
+        rows = {each["kind"]: each for each in json.loads(lambent("schedules", "ls", "--json").stdout)}
+        nightly = datetime.fromisoformat(rows["schedule"]["next"])
+        assert nightly.astimezone(ZoneInfo("Europe/Berlin")).hour == 3
+        lambent("clock", "advance", "6m")
+        until(lambda: "the short report is written" in made.log("Report"), lambda: made.log("Report"))
+        assert "nightly" not in made.log("Report")
+        lambent("clock", "set", nightly.isoformat())
+        until(lambda: "the nightly report is written" in made.log("Report"), lambda: made.log("Report"))
+        assert made.log("Report").count("the nightly report is written") == 1

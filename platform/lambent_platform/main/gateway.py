@@ -44,6 +44,7 @@ from lambent_platform.gateway.lambda_api.url_configs import UrlConfigOperations
 from lambent_platform.gateway.lambda_api.versions import VersionOperations
 from lambent_platform.gateway.logs_api import LogOperations
 from lambent_platform.gateway.metrics import GatewayMetrics
+from lambent_platform.gateway.next_ticks import NextTicks
 from lambent_platform.gateway.pages import Pages
 from lambent_platform.gateway.queue_api import QUEUE_OPERATIONS
 from lambent_platform.gateway.queue_api.service import QueueService
@@ -198,6 +199,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
                 KeepAlivePage(
                     redis, functions, keeping.keep_alive(settings), account=settings.account, region=settings.region
                 ).route(),
+                NextTicks(schedules.schedules, account=settings.account, region=settings.region).route(),
                 StackPages(StackStore(redis), account=settings.account, region=settings.region).route(),
                 urls.path_route(),
                 sites.entrance.path_route(),

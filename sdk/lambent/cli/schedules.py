@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
@@ -30,7 +31,7 @@ def schedules() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 @endpoint_options
 def ls(as_json: bool, endpoint: str | None, region: str | None) -> None:
-    """List the schedules, and the rules that have one."""
+    """List the schedules, and the rules that have one, with when each is due next."""
     found = with_services(endpoint, region, _all)
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -39,7 +40,7 @@ def ls(as_json: bool, endpoint: str | None, region: str | None) -> None:
         click.echo("No schedules. `lambent schedules create NAME 'rate(5 minutes)' --function F` makes one.", err=True)
         return
     print_table(
-        ("name", "kind", "expression", "zone", "state", "target"),
+        ("name", "kind", "expression", "zone", "state", "next", "target"),
         [
             (
                 each["name"] if each["group"] == _GROUP else f"{each['group']}/{each['name']}",
@@ -47,6 +48,7 @@ def ls(as_json: bool, endpoint: str | None, region: str | None) -> None:
                 each["expression"],
                 each["zone"],
                 each["state"].lower(),
+                each["next"],
                 _short(each["target"]),
             )
             for each in found
@@ -112,8 +114,13 @@ def create(
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, as its API describes it.")
 @endpoint_options
 def show(name: str, group: str, as_json: bool, endpoint: str | None, region: str | None) -> None:
-    """Show everything about a schedule or a rule."""
-    found = with_services(endpoint, region, lambda services: _get(services, name, group))
+    """Show everything about a schedule or a rule, with when it is due next."""
+
+    async def read(services: Services) -> dict[str, Any]:
+        found = await _get(services, name, group)
+        return found | {"Next": await _next(services, name, found.get("GroupName"))}
+
+    found = with_services(endpoint, region, read)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -191,6 +198,7 @@ async def _all(services: Services) -> list[dict[str, str]]:
                 "expression": whole["ScheduleExpression"],
                 "zone": whole.get("ScheduleExpressionTimezone", "UTC"),
                 "state": each["State"],
+                "next": _first(await _next(services, each["Name"], each["GroupName"])),
                 "target": each["Target"]["Arn"],
             }
         )
@@ -209,6 +217,7 @@ async def _all(services: Services) -> list[dict[str, str]]:
                     "expression": rule["ScheduleExpression"],
                     "zone": "UTC",
                     "state": rule["State"],
+                    "next": _first(await _next(services, rule["Name"], None)),
                     "target": ", ".join(each["Arn"] for each in targets.get("Targets", [])),
                 }
             )
@@ -231,6 +240,22 @@ async def _get(services: Services, name: str, group: str) -> dict[str, Any]:
                 raise missing from error
             raise
         return rule | {"Targets": (await services.call("events", "ListTargetsByRule", Rule=name)).get("Targets", [])}
+
+
+async def _next(services: Services, name: str, group: str | None) -> list[str]:
+    """Return when a schedule, or without a group a rule, is due next, as UTC; the platform's own page says it."""
+    place = f"rules/{segment(name)}" if group is None else f"schedules/{segment(group)}/{segment(name)}"
+    try:
+        answer = (await services.transport.request("GET", f"/_lambent/{place}/next")).json()
+    except ResourceNotFound:
+        # It has fired for the last time, or was deleted, in the meantime.
+        return []
+    moments = [datetime.fromtimestamp(each / 1000, UTC) for each in answer["next_ms"]]
+    return [moment.isoformat(timespec="seconds").replace("+00:00", "Z") for moment in moments]
+
+
+def _first(moments: list[str]) -> str:
+    return moments[0] if moments else ""
 
 
 def _short(target: str) -> str:
