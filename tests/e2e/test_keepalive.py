@@ -9,6 +9,8 @@ import sys
 import time
 from typing import Any
 
+import pytest
+
 SOURCE = """
 import os
 ME = os.urandom(8).hex()
@@ -38,21 +40,24 @@ def test_a_function_is_kept_for_as_long_as_it_pauses(running: Any) -> None:
             f"{name}: kept for 2s after a call",
             "because   too little is known of it yet: 0 pauses between its calls",
         ]
-        seen = []
-        for _ in range(5):
+        seen: list[str] = []
+        while len(seen) < 2 or seen[-1] != seen[-2]:
+            assert len(seen) < 8, "its pauses were not learned"
             seen.append(call())
             time.sleep(PAUSE_S)
-        assert len(set(seen[:4])) == 4
-        assert seen[4] == seen[3]
+        cold = len(set(seen))
+        assert cold >= 4
         time.sleep(2)
         found = json.loads(said(name, "--json"))
-        assert (found["policy"], found["warm"], found["cold"], found["observations"]) == ("history", 1, 4, 4)
-        assert (found["hit_rate"], found["from_s"]) == (0.2, 0)
+        assert (found["policy"], found["warm"], found["from_s"]) == ("history", 1, 0)
+        assert 3 <= found["cold"] <= cold
+        assert found["hit_rate"] == pytest.approx(1 / (1 + found["cold"]))
+        assert 3 <= found["observations"] < len(seen)
         assert PAUSE_S < found["until_s"] <= 4 * 3600
         assert PAUSE_S < found["idle_s"] < PAUSE_S + 8
         text = said(name)
-        assert "because   of its history: 4 pauses between its calls\n" in text
-        assert "returns   20% found it ready (1 warm, 4 cold)\n" in text
+        assert f"because   of its history: {found['observations']} pauses between its calls\n" in text
+        assert f"found it ready (1 warm, {found['cold']} cold)\n" in text
         platform.client("lambda").delete_function(FunctionName=name)
         refused = subprocess.run(
             [sys.executable, "-m", "lambent.cli.main", "keepalive", name],
@@ -67,6 +72,8 @@ def test_full_memory_ends_what_is_worth_least(running: Any) -> None:
         small = platform.deploy(SOURCE, MemorySize=128)
         large = platform.deploy(SOURCE, MemorySize=256)
         third = platform.deploy(SOURCE, MemorySize=128)
+        for one in (small, large, third):  # one environment each, whatever capacity makes of a call that waits
+            platform.client("lambda").put_function_concurrency(FunctionName=one, ReservedConcurrentExecutions=1)
 
         def call(name: str) -> str:
             return str(json.loads(platform.client("lambda").invoke(FunctionName=name)["Payload"].read()))
