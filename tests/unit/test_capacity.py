@@ -11,6 +11,7 @@ from lambent_platform.core.capacity import (
     environments_wanted,
     take_turns,
 )
+from workers import worker
 
 
 def demand(**changes: object) -> Demand:
@@ -73,20 +74,6 @@ def demand(**changes: object) -> Demand:
 def test_environments_wanted(case: Demand, wanted: int) -> None:
     """An environment is started only if the queue would not drain before it is ready."""
     assert environments_wanted(case) == wanted
-
-
-def worker(name: str, **changes: object) -> WorkerLoad:
-    """Make a worker with 1 GB free."""
-    values: dict[str, object] = {
-        "id": name,
-        "pool": "default",
-        "capacity_mb": 1024,
-        "used_mb": 0,
-        "architecture": "x86_64",
-        "runtimes": {"python3.13": "ready"},
-        **changes,
-    }
-    return WorkerLoad(**values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,7 @@ import pytest
 from lambent_platform.core.capacity import WorkerLoad
 from lambent_platform.core.eviction import Idle, choose_victims, prioritized
 from lambent_platform.core.idle_history import BINS, Habits, bin_of
-
-
-def worker(name: str, **changes: object) -> WorkerLoad:
-    """Make a worker with 1 GB free."""
-    values: dict[str, object] = {
-        "id": name,
-        "pool": "default",
-        "capacity_mb": 1024,
-        "used_mb": 0,
-        "architecture": "x86_64",
-        "runtimes": {"python3.13": "ready"},
-        **changes,
-    }
-    return WorkerLoad(**values)  # type: ignore[arg-type]
+from workers import worker
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -129,20 +128,12 @@ async def bench(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator
         await bench.kill()
 
 
-@pytest.fixture
-async def client(bench: Bench, service_catalog: ServiceCatalog) -> AsyncIterator[Any]:
-    """A boto3 client whose calls run in a thread: `await client(name, **parameters)`."""
-    async with AsyncExitStack() as stack:
-        registry = Registry()
-        services = ScheduleServices(
-            schedules=ScheduleStore(bench.redis), groups=GroupStore(bench.redis), clock=bench.timer
-        )
-        serve_scheduler(registry, services)
-        port = await stack.enter_async_context(
-            listening(make_app(registry, catalog=service_catalog), "127.0.0.1", 0, drain_s=0.1)
-        )
-        scheduler = boto3.client(
-            "scheduler",
+@contextlib.asynccontextmanager
+async def calling(service: str, registry: Registry, catalog: ServiceCatalog) -> AsyncIterator[Any]:
+    """Serve a registry; yields a boto3 client of a service, called in a thread: `await call(name, **parameters)`."""
+    async with listening(make_app(registry, catalog=catalog), "127.0.0.1", 0, drain_s=0.1) as port:
+        client = boto3.client(
+            service,
             endpoint_url=f"http://127.0.0.1:{port}",
             region_name="us-east-1",
             aws_access_key_id="test",
@@ -151,10 +142,20 @@ async def client(bench: Bench, service_catalog: ServiceCatalog) -> AsyncIterator
         )
 
         async def call(name: str, **params: Any) -> Any:
-            answer = await asyncio.to_thread(getattr(scheduler, name), **params)
+            answer = await asyncio.to_thread(getattr(client, name), **params)
             answer.pop("ResponseMetadata")
             return answer
 
+        yield call
+
+
+@pytest.fixture
+async def client(bench: Bench, service_catalog: ServiceCatalog) -> AsyncIterator[Any]:
+    """A boto3 client of `scheduler`: `await client(name, **parameters)`."""
+    registry = Registry()
+    services = ScheduleServices(schedules=ScheduleStore(bench.redis), groups=GroupStore(bench.redis), clock=bench.timer)
+    serve_scheduler(registry, services)
+    async with calling("scheduler", registry, service_catalog) as call:
         yield call
 
 

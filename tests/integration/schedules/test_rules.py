@@ -8,13 +8,10 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
-from tests.integration.schedules.conftest import FUNCTION, QUEUE, Bench, eventually, refused
+from tests.integration.schedules.conftest import FUNCTION, QUEUE, Bench, calling, eventually, refused
 
 from lambent_platform.contracts.errors import ResourceNotFound
-from lambent_platform.gateway.app import listening, make_app
 from lambent_platform.gateway.aws.catalog import ServiceCatalog
 from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.gateway.rules_api import RuleAccess, serve_rules
@@ -28,21 +25,7 @@ async def events(bench: Bench, service_catalog: ServiceCatalog) -> AsyncIterator
     """A boto3 client of `events`: `await events(name, **parameters)`."""
     registry = Registry()
     serve_rules(registry, RuleAccess(schedules=ScheduleStore(bench.redis), clock=bench.timer))
-    async with listening(make_app(registry, catalog=service_catalog), "127.0.0.1", 0, drain_s=0.1) as port:
-        client = boto3.client(
-            "events",
-            endpoint_url=f"http://127.0.0.1:{port}",
-            region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-            config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
-        )
-
-        async def call(name: str, **params: Any) -> Any:
-            answer = await asyncio.to_thread(getattr(client, name), **params)
-            answer.pop("ResponseMetadata")
-            return answer
-
+    async with calling("events", registry, service_catalog) as call:
         yield call
 
 

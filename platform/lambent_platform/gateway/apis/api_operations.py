@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Final
-from urllib.parse import urlsplit
 
 from lambent_platform.contracts.apis import APIS_MAX, WEBSOCKET, ApiRecord
 from lambent_platform.core.apis.problems import limit_reached
 from lambent_platform.core.apis.settings import create_api, update_api, without_cors
 from lambent_platform.gateway.apis.access import ApiServices, make_token, read_page
 from lambent_platform.gateway.aws.registry import Params, RequestContext, Result, operation
+from lambent_platform.gateway.hosts import API, site_authority
 from lambent_platform.store.apis import new_id
 
 ID_CHARACTERS: Final = 10
@@ -82,23 +81,11 @@ class ApiOperations:
 
 
 def endpoint(record: ApiRecord, base_url: str) -> str:
-    """Return an API's endpoint for whoever came by `base_url`.
-
-    Below a name, its subdomain; an address has none, so there it is `localhost`, whose every subdomain is the same
-    machine.
-    """
-    parts = urlsplit(base_url)
-    host = parts.hostname or "localhost"
-    try:
-        ipaddress.ip_address(host)
-        host = "localhost"
-    except ValueError:
-        pass
-    port = f":{parts.port}" if parts.port else ""
-    scheme = parts.scheme or "http"
+    """Return an API's endpoint for whoever came by `base_url`."""
+    scheme, authority = site_authority(record.id, API, record.region, base_url)
     if record.protocol == WEBSOCKET:
         scheme = "wss" if scheme == "https" else "ws"
-    return f"{scheme}://{record.id}.execute-api.{record.region}.{host}{port}"
+    return f"{scheme}://{authority}"
 
 
 def _render(record: ApiRecord, context: RequestContext) -> Result:

@@ -7,18 +7,17 @@ Source: Lambda API reference, `CreateFunctionUrlConfig` and its siblings; texts 
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from lambent_platform.contracts.errors import ResourceConflict, ResourceNotFound
 from lambent_platform.contracts.function import FunctionRecord
 from lambent_platform.contracts.names import LATEST, FunctionRef
 from lambent_platform.core.configuration import invalid
 from lambent_platform.gateway.aws.registry import Params, RequestContext, Result, operation
+from lambent_platform.gateway.hosts import FUNCTION_URL, site_authority
 from lambent_platform.gateway.lambda_api.access import LambdaServices, change, named, page, read, unqualified
 from lambent_platform.store.functions import URL_ID
 
@@ -114,20 +113,9 @@ class UrlConfigOperations:
 
 
 def url(url_id: str, region: str, base_url: str) -> str:
-    """Make a function's URL for whoever came by `base_url`.
-
-    Below a name, its subdomain; an address has none, so there it is `localhost`, whose every subdomain is the same
-    machine.
-    """
-    parts = urlsplit(base_url)
-    host = parts.hostname or "localhost"
-    try:
-        ipaddress.ip_address(host)
-        host = "localhost"
-    except ValueError:
-        pass
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme or 'http'}://{url_id}.lambda-url.{region}.{host}{port}/"
+    """Make a function's URL for whoever came by `base_url`."""
+    scheme, authority = site_authority(url_id, FUNCTION_URL, region, base_url)
+    return f"{scheme}://{authority}/"
 
 
 def _named(context: RequestContext, params: Params) -> FunctionRef:
