@@ -50,6 +50,11 @@ class FunctionRef:
         """The ARN with the qualifier, `$LATEST` where none was given."""
         return f"{self.arn}:{self.qualifier or LATEST}"
 
+    @property
+    def named_arn(self) -> str:
+        """The ARN as it was named: with its qualifier where one was given."""
+        return self.qualified_arn if self.qualifier else self.arn
+
     def at(self, qualifier: str | None) -> FunctionRef:
         """The same function under another qualifier."""
         return replace(self, qualifier=qualifier)

@@ -151,9 +151,3 @@ class MoveTaskNotFound(QueueError):
     """No such task, or queue, to move messages."""
 
     code = "ResourceNotFoundException"
-
-
-class QueueOperationUnsupported(QueueError):
-    """It cannot be done in this state."""
-
-    code = "UnsupportedOperation"

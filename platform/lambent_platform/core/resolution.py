@@ -7,13 +7,14 @@ from typing import Any
 from lambent_platform.contracts.errors import ResourceConflict, ResourceNotFound
 from lambent_platform.contracts.events import EventMeta
 from lambent_platform.contracts.function import FunctionRecord, FunctionVersion
+from lambent_platform.contracts.invocation import Invocation
 from lambent_platform.contracts.limits import ASYNC_MAX_AGE_S_DEFAULT, ASYNC_RETRIES_DEFAULT
 from lambent_platform.contracts.names import LATEST, FunctionRef
 
 
 def not_found(ref: FunctionRef) -> ResourceNotFound:
     """The error for a function, version or alias that does not exist, in Lambda's words."""
-    arn = ref.qualified_arn if ref.qualifier else ref.arn
+    arn = ref.named_arn
     return ResourceNotFound(f"Function not found: {arn}", Type="User")
 
 
@@ -62,4 +63,27 @@ def event_meta(record: FunctionRecord, version: FunctionVersion, ref: FunctionRe
         on_success=(destinations.get("OnSuccess") or {}).get("Destination", ""),
         on_failure=(destinations.get("OnFailure") or {}).get("Destination", ""),
         dead_letter=version.dead_letter_arn,
+    )
+
+
+def event_invocation(
+    version: FunctionVersion,
+    ref: FunctionRef,
+    payload: bytes,
+    *,
+    event_id: str,
+    trace_id: str,
+    client_context: str = "",
+    placed_at_ms: int,
+) -> Invocation:
+    """Describe the asynchronous invocation of the version that an event of `ref` runs."""
+    return Invocation(
+        id=event_id,
+        target=version.target,
+        kind="event",
+        qualified_arn=ref.named_arn,
+        payload=payload,
+        client_context=client_context,
+        trace_id=trace_id,
+        placed_at_ms=placed_at_ms,
     )

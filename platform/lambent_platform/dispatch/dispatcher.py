@@ -32,7 +32,7 @@ from lambent_platform.contracts.invocation import Invocation, Reply
 from lambent_platform.contracts.limits import INIT_TIMEOUT_S
 from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.core import lineage, retries
-from lambent_platform.core.resolution import event_meta, not_found, resolve
+from lambent_platform.core.resolution import event_invocation, event_meta, not_found, resolve
 from lambent_platform.dispatch.failures import failure_of
 from lambent_platform.dispatch.metrics import CallMetrics
 from lambent_platform.dispatch.streams import ReplyStream, StreamBox, StreamBoxes
@@ -206,7 +206,7 @@ class Dispatcher:
                 id=call_id,
                 target=version.target,
                 gateway=self.gateway_id,
-                qualified_arn=ref.qualified_arn if ref.qualifier else ref.arn,
+                qualified_arn=ref.named_arn,
                 payload=payload,
                 log_tail=options.log_tail,
                 client_context=options.client_context,
@@ -272,14 +272,13 @@ class Dispatcher:
             stopped = turn.stopped(record.recursive_loop)
             if stopped and attempt == 0:
                 continue  # it may be allowed since the function was read
-            invocation = Invocation(
-                id=event_id,
-                target=version.target,
-                kind="event",
-                qualified_arn=ref.qualified_arn if ref.qualifier else ref.arn,
-                payload=payload,
-                client_context=options.client_context,
+            invocation = event_invocation(
+                version,
+                ref,
+                payload,
+                event_id=event_id,
                 trace_id=turn.trace_id,
+                client_context=options.client_context,
                 placed_at_ms=time.time_ns() // 1_000_000,
             )
             now_ms = self._clock.now_ms()

@@ -26,22 +26,11 @@ from lambent_platform.gateway.front.invoke import HotInvoke
 from lambent_platform.gateway.front.queues import HotQueues
 from lambent_platform.gateway.function_urls import FunctionUrls
 from lambent_platform.gateway.keepalive_page import KeepAlivePage
-from lambent_platform.gateway.lambda_api.access import LambdaServices
-from lambent_platform.gateway.lambda_api.account import AccountOperations
-from lambent_platform.gateway.lambda_api.aliases import AliasOperations
+from lambent_platform.gateway.lambda_api import LAMBDA_OPERATIONS, LambdaServices, serve_lambda
 from lambent_platform.gateway.lambda_api.code_download import CodeDownload
-from lambent_platform.gateway.lambda_api.concurrency import ConcurrencyOperations
-from lambent_platform.gateway.lambda_api.event_invoke_configs import EventInvokeConfigOperations
-from lambent_platform.gateway.lambda_api.event_source_mappings import EventSourceMappingOperations
-from lambent_platform.gateway.lambda_api.functions import FunctionOperations
 from lambent_platform.gateway.lambda_api.invoke import InvokeOperation
 from lambent_platform.gateway.lambda_api.invoke_stream import InvokeStreamOperation
 from lambent_platform.gateway.lambda_api.mapping_sources import QueueCheck, StreamCheck
-from lambent_platform.gateway.lambda_api.policy import PolicyOperations
-from lambent_platform.gateway.lambda_api.recursion import RecursionOperations
-from lambent_platform.gateway.lambda_api.tags import TagOperations
-from lambent_platform.gateway.lambda_api.url_configs import UrlConfigOperations
-from lambent_platform.gateway.lambda_api.versions import VersionOperations
 from lambent_platform.gateway.logs_api import LogOperations
 from lambent_platform.gateway.metrics import GatewayMetrics
 from lambent_platform.gateway.next_ticks import NextTicks
@@ -86,20 +75,6 @@ _SETTINGS: Final = (
     *keeping.FUNCTIONS,
     *apis.SETTINGS,
 )
-LAMBDA_OPERATIONS: Final = (
-    FunctionOperations,
-    VersionOperations,
-    AliasOperations,
-    TagOperations,
-    PolicyOperations,
-    ConcurrencyOperations,
-    AccountOperations,
-    UrlConfigOperations,
-    EventInvokeConfigOperations,
-    EventSourceMappingOperations,
-    RecursionOperations,
-)
-"""Operations of Lambda that need only what is stored."""
 SERVED: Final[Mapping[str, tuple[type, ...]]] = {
     "lambda": (InvokeOperation, InvokeStreamOperation, *LAMBDA_OPERATIONS),
     "logs": (LogOperations,),
@@ -152,8 +127,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, listen_fd: int | None 
         invoke, catalog = InvokeOperation(dispatcher), ServiceCatalog()
         registry.serve("lambda", invoke)
         registry.serve("lambda", InvokeStreamOperation(dispatcher))
-        for operations in LAMBDA_OPERATIONS:
-            registry.serve("lambda", operations(services))
+        serve_lambda(registry, services)
         logs = LogStore(
             redis,
             objects,

@@ -67,7 +67,7 @@ class ConnectionLoop:
             now_ms=now_ms,
         )
         ref = route.function
-        arn = ref.qualified_arn if ref.qualifier else ref.arn
+        arn = ref.named_arn
         try:
             await self._deliverer.deliver(arn, orjson.dumps(event), delivery_id=f"disconnect:{record.id}")
         except TooManyRequests:

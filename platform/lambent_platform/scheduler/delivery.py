@@ -26,7 +26,6 @@ from lambent_platform.contracts.errors import (
     TooManyRequests,
 )
 from lambent_platform.contracts.function import FunctionRecord
-from lambent_platform.contracts.invocation import Invocation
 from lambent_platform.contracts.limits import ASYNC_PAYLOAD_BYTES
 from lambent_platform.contracts.names import FunctionRef
 from lambent_platform.contracts.queues import NewMessage, QueueRef
@@ -34,7 +33,7 @@ from lambent_platform.core import lineage, retries
 from lambent_platform.core.destinations import readable, target_kind
 from lambent_platform.core.queue_message_rules import check_message
 from lambent_platform.core.queue_messages import TRACE_HEADER
-from lambent_platform.core.resolution import event_meta, not_found, resolve
+from lambent_platform.core.resolution import event_invocation, event_meta, not_found, resolve
 from lambent_platform.scheduler.capacity import Functions
 from lambent_platform.store.batches import Batcher
 from lambent_platform.store.invocations import InvocationStore, Placement
@@ -132,14 +131,8 @@ class Deliverer:
         self, ref: FunctionRef, record: FunctionRecord, body: bytes, event_id: str, turn: lineage.Turn
     ) -> Placement:
         version = resolve(record, ref, roll=random.random())  # noqa: S311 - a weighted choice, not a secret
-        invocation = Invocation(
-            id=event_id,
-            target=version.target,
-            kind="event",
-            qualified_arn=ref.qualified_arn if ref.qualifier else ref.arn,
-            payload=body,
-            trace_id=turn.trace_id,
-            placed_at_ms=time.time_ns() // 1_000_000,
+        invocation = event_invocation(
+            version, ref, body, event_id=event_id, trace_id=turn.trace_id, placed_at_ms=time.time_ns() // 1_000_000
         )
         now_ms = self._clock.now_ms()
         meta = event_meta(record, version, ref, now_ms=now_ms)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from lambent_platform.gateway.aws.registry import Registry
 from lambent_platform.gateway.lambda_api.access import LambdaServices
 from lambent_platform.gateway.lambda_api.account import AccountOperations
@@ -19,22 +21,25 @@ from lambent_platform.gateway.lambda_api.tags import TagOperations
 from lambent_platform.gateway.lambda_api.url_configs import UrlConfigOperations
 from lambent_platform.gateway.lambda_api.versions import VersionOperations
 
-__all__ = ["LambdaServices", "serve_lambda"]
+__all__ = ["LAMBDA_OPERATIONS", "LambdaServices", "serve_lambda"]
+
+LAMBDA_OPERATIONS: Final = (
+    FunctionOperations,
+    VersionOperations,
+    AliasOperations,
+    TagOperations,
+    PolicyOperations,
+    ConcurrencyOperations,
+    UrlConfigOperations,
+    EventInvokeConfigOperations,
+    EventSourceMappingOperations,
+    RecursionOperations,
+    AccountOperations,
+)
+"""What needs only what is stored."""
 
 
 def serve_lambda(registry: Registry, services: LambdaServices) -> None:
     """Register the operations on functions and everything that belongs to them."""
-    for operations in (
-        FunctionOperations(services),
-        VersionOperations(services),
-        AliasOperations(services),
-        TagOperations(services),
-        PolicyOperations(services),
-        ConcurrencyOperations(services),
-        UrlConfigOperations(services),
-        EventInvokeConfigOperations(services),
-        EventSourceMappingOperations(services),
-        RecursionOperations(services),
-        AccountOperations(services),
-    ):
-        registry.serve("lambda", operations)
+    for operations in LAMBDA_OPERATIONS:
+        registry.serve("lambda", operations(services))

@@ -49,7 +49,7 @@ class EventSourceMappingOperations:
             account=context.account,
             region=context.region,
             source_arn=params["EventSourceArn"],
-            function_arn=_arn(ref),
+            function_arn=ref.named_arn,
             tags=tags,
             last_modified_ms=self._clock.now_ms(),
             **{"batch_size": source.batch_size_default, **values},
@@ -63,7 +63,7 @@ class EventSourceMappingOperations:
             before = await self._read(context, params["UUID"])
             values = rules.settings(params, source_rules(before.source_arn), before.passthrough)
             if "FunctionName" in params:
-                values["function_arn"] = _arn(named(context, params))
+                values["function_arn"] = named(context, params).named_arn
             after = rules.changed(before, values, now_ms=self._clock.now_ms())
             if (shown := await self._try_put(after)) is not None:
                 return shown
@@ -91,7 +91,7 @@ class EventSourceMappingOperations:
         found = await self._mappings.page(
             context.account,
             context.region,
-            function_arn=_arn(named(context, params)) if params.get("FunctionName") else "",
+            function_arn=named(context, params).named_arn if params.get("FunctionName") else "",
             source_arn=params.get("EventSourceArn", ""),
             after=read_marker(params),
             limit=limit + 1,
@@ -168,10 +168,6 @@ class MappingTags:
         if record is None:
             raise rules.not_found()
         return record
-
-
-def _arn(ref: FunctionRef) -> str:
-    return ref.qualified_arn if ref.qualifier else ref.arn
 
 
 def _shown(record: MappingRecord) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _statement(params: Params, ref: FunctionRef) -> dict[str, Any]:
         "Effect": "Allow",
         "Principal": _principal(params["Principal"]),
         "Action": params["Action"],
-        "Resource": ref.qualified_arn if ref.qualifier else ref.arn,
+        "Resource": ref.named_arn,
     }
     equals = {key: params[name] for name, key in _STRING_CONDITIONS.items() if name in params}
     condition: dict[str, Any] = {}

@@ -48,7 +48,7 @@ class UrlConfigOperations:
             if ref.qualifier is not None and ref.qualifier not in record.aliases:
                 raise ResourceNotFound("Function does not exist", Type="User")
             if _key(ref) in record.url_configs:
-                arn = _arn(ref)
+                arn = ref.named_arn
                 raise ResourceConflict(
                     f"Failed to create function url config for [functionArn = {arn}]. Error message:  "
                     "FunctionUrlConfig exists for this Lambda function",
@@ -127,10 +127,6 @@ def _key(ref: FunctionRef) -> str:
     return ref.qualifier or LATEST
 
 
-def _arn(ref: FunctionRef) -> str:
-    return ref.qualified_arn if ref.qualifier else ref.arn
-
-
 def _given(params: Params) -> dict[str, Any]:
     if params.get("AuthType") == "AWS_IAM":
         raise invalid(
@@ -160,4 +156,4 @@ def _with(record: FunctionRecord, ref: FunctionRef, config: Mapping[str, Any] | 
 
 def _render(config: Mapping[str, Any], ref: FunctionRef, context: RequestContext) -> dict[str, Any]:
     shown = {name: value for name, value in config.items() if name != URL_ID and value != {}}
-    return {"FunctionUrl": url(config[URL_ID], ref.region, context.base_url), "FunctionArn": _arn(ref), **shown}
+    return {"FunctionUrl": url(config[URL_ID], ref.region, context.base_url), "FunctionArn": ref.named_arn, **shown}
