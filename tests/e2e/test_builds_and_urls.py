@@ -5,15 +5,15 @@ from __future__ import annotations
 import http.client
 import io
 import json
-import time
 import urllib.request
 import uuid
 import zipfile
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
+from waiting import until
 
 HANDLER = """
 import base64, json
@@ -80,14 +80,6 @@ def settled(platform: Any, name: str, within_s: float) -> dict[str, Any]:
 
     until(look, within_s=within_s, what=f"{name} is prepared")
     return found
-
-
-def until(condition: Callable[[], bool], *, within_s: float, what: str) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        time.sleep(0.05)
 
 
 def read(url: str) -> str:

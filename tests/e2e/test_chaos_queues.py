@@ -20,7 +20,8 @@ import pytest
 import redis
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cluster import Cluster, free_port, until
+from cluster import Cluster, free_port
+from waiting import until
 
 SOURCE = """
 import json, os, urllib.request, uuid

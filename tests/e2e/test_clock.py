@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import waiting
 from lambent import ApiError, Client
 
 SOURCE = """
@@ -27,6 +28,8 @@ def keep(event, context):
     print("kept", json.dumps(event))
 """
 
+until = functools.partial(waiting.until, within_s=20)
+
 
 def messages(platform: Any, name: str) -> list[str]:
     """Everything that a function has logged."""
@@ -36,15 +39,6 @@ def messages(platform: Any, name: str) -> list[str]:
     except logs.exceptions.ResourceNotFoundException:
         return []
     return [event["message"].rstrip("\n") for event in found["events"]]
-
-
-def until(condition: Callable[[], Any], *, within_s: float = 20) -> Any:
-    """Wait until a condition is true; returns it, and fails where it does not come."""
-    deadline = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
-    return found
 
 
 def attempts(platform: Any, name: str) -> int:

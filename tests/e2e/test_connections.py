@@ -14,7 +14,8 @@ import pytest
 import redis
 
 from chat import CHAT, chat_api
-from cluster import Cluster, free_port, until
+from cluster import Cluster, free_port
+from waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
+from waiting import until
 
 SOURCE = """
 import json, os
@@ -36,17 +37,6 @@ def trace(event, context):
 """
 
 WithBoto3 = Callable[[str], dict[str, Any]]
-
-
-def until(condition: Callable[[], Any], *, within_s: float = 30) -> Any:
-    """Wait until a condition is true; returns it, and fails where it does not come."""
-    deadline = time.monotonic() + within_s
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def lines(platform: Any, name: str, start: str) -> list[str]:

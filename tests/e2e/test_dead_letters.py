@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from waiting import until
+
 SOURCE = """
 import json, os
 
@@ -34,17 +36,6 @@ def feed(event, context):
             client.send_message(QueueUrl=os.environ["QUEUE"], MessageBody=str(n + 1))
 """
 WithBoto3 = Callable[[str], dict[str, Any]]
-
-
-def until(condition: Callable[[], Any], *, within_s: float = 30) -> Any:
-    """Wait until a condition is true; returns it, and fails where it does not come."""
-    deadline = time.monotonic() + within_s
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 class Queue:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from waiting import until
 
 SOURCE = """
 import json, time
@@ -37,17 +38,6 @@ def messages(platform: Any, name: str) -> list[str]:
     """Everything that a function has logged."""
     found = platform.client("logs").filter_log_events(logGroupName=f"/aws/lambda/{name}", limit=10_000)
     return [event["message"].rstrip("\n") for event in found["events"]]
-
-
-def until(condition: Callable[[], Any], *, within_s: float) -> Any:
-    """Wait until a condition is true; returns it, and fails where it does not come."""
-    deadline = time.monotonic() + within_s
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
 
 
 def logged(platform: Any, name: str, text: str, times: int = 1) -> Callable[[], bool]:

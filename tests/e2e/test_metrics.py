@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from prometheus_client.parser import text_string_to_metric_families
+
+from waiting import until
 
 PROGRAM = """
 import os, time
@@ -24,14 +25,6 @@ def handler(event, context):
 raise_at_import = 1 / int(os.environ.get("DIVISOR", "1"))
 """
 PUBLISHED_WITHIN_S = 15.0
-
-
-def until(condition: Callable[[], bool], *, within_s: float, what: str) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        time.sleep(0.1)
 
 
 class Scrape:

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from waiting import until
+
 SOURCE = """
 import json, os, time, urllib.request
 
@@ -106,15 +108,6 @@ class Trigger:
     def emptied(self, url: str, within_s: float = 20) -> None:
         """Wait until a queue is empty."""
         until(lambda: self.left(url) == (0, 0), within_s=within_s, what=f"{url} is empty")
-
-
-def until(condition: Any, *, within_s: float, what: str) -> Any:
-    """Wait until a condition is true, and return it."""
-    deadline = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture

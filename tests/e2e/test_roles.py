@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import redis
 
-from cluster import Cluster, free_port, until
+from cluster import Cluster, free_port
+from waiting import until
 
 SOURCE = "import os, time\n\ndef handler(event, context):\n    time.sleep(event.get('s', 0))\n    return event\n"
 

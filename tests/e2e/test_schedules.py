@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 import pytest
 import redis
 
-from cluster import Cluster, free_port, until
+from cluster import Cluster, free_port
+from waiting import until
 
 SOURCE = """
 import json

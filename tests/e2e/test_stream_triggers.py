@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import redis
 from botocore.exceptions import ClientError
+
+from waiting import until
 
 SOURCE = """
 import json, time
@@ -34,15 +34,6 @@ def report(event, context):
 def keep(event, context):
     print("kept", json.dumps(event))
 """
-
-
-def until(condition: Callable[[], Any], *, within_s: float, what: str) -> Any:
-    """Wait until a condition is true, and return it."""
-    deadline = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        time.sleep(0.1)
-    return found
 
 
 def producer(platform: Any) -> redis.Redis:
